@@ -1,16 +1,14 @@
 """Composition of batches and their padding, against naive loops."""
 
-from itertools import combinations, pairwise
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from uncollapse.data import batches, corpus
+from uncollapse.data import batches
 from uncollapse.data.batches import epoch_batches, join_singles, split_examples
-from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, choose_stretches, make_batch
+from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, make_batch
 from uncollapse.data.text import TextData
 from uncollapse.errors import InputError
 
@@ -18,14 +16,6 @@ properties = settings(max_examples=150, deadline=None, derandomize=True)
 policies = st.sampled_from(["mixed", "by_length"])
 many_lengths = st.lists(st.integers(1, 12), max_size=80)
 some_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=24)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def many_stretches():
-    """With CALL_COST = 0 these small batches are split like large ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CALL_COST", 0)
-        yield
 
 
 def make_corpus(sentences) -> Corpus:
@@ -176,76 +166,16 @@ def test_batch_holds_sorted_padded_sentences(lengths, seed):
 @example([8, 8, 6, 4, 4, 4, 2, 2], 0)
 def test_targets_and_owners_list_each_real_token_once(lengths, seed):
     batch = make_batch(make_corpus(make_sentences(lengths, seed)), np.arange(len(lengths)))
-    found, position = [], 0
-    for stretch in batch.stretches:
-        for place in stretch.real.tolist():
-            row, step = divmod(place, stretch.stop - stretch.start)
-            step += stretch.start
-            assert batch.owner[position] == row < stretch.rows
-            assert batch.targets[position] == batch.tokens[row, step]
-            found.append((row, step))
-            position += 1
+    found = list(zip(batch.owner.tolist(), batch.time.tolist(), strict=True))
     real = [(row, step) for row, n in enumerate(batch.lengths.tolist()) for step in range(n)]
-    assert sorted(found) == real and position == len(batch.targets) == len(batch.owner)
-
-
-@properties
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=40), st.sampled_from([0, 3, 55]))
-@example([9, 9, 7, 5, 5, 5, 3, 3], 0)
-def test_stretches_cover_real_tokens_and_drop_finished_rows(lengths, call):
-    lengths = np.array(sorted(lengths, reverse=True))
-    bounds = compute_bounds(lengths, call)
-    covered = np.zeros((len(lengths), lengths[0]), dtype=int)
-    for rows, start, stop in bounds:
-        covered[:rows, start:stop] += 1
-        assert (
-            lengths[:rows] > start
-        ).all()  # otherwise the last state of a row would be read from a stretch it is not in
-    real = np.arange(lengths[0]) < lengths[:, None]
-    assert (covered[real] == 1).all() and covered.max() == 1
-    assert bounds[0][:2] == (len(lengths), 0) and bounds[-1][2] == lengths[0]
-    assert [start for _, start, _ in bounds[1:]] == [stop for _, _, stop in bounds[:-1]]
-    assert all(before[0] > after[0] for before, after in pairwise(bounds))
-
-
-def compute_bounds(lengths, call):
-    """stretch_bounds when a call costs as much as `call` row-steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CALL_COST", call)
-        return choose_stretches(np.asarray(lengths))
-
-
-def test_stretches_by_hand():
-    assert compute_bounds([9, 9, 7, 5, 5, 5, 3, 3], 1) == [
-        (8, 0, 3),
-        (6, 3, 5),
-        (3, 5, 7),
-        (2, 7, 9),
-    ]
-    assert compute_bounds([9, 9, 7, 5, 5, 5, 3, 3], 7) == [(8, 0, 5), (3, 5, 9)]
-    assert compute_bounds([9, 9, 7, 5, 5, 5, 3, 3], 55) == [(8, 0, 9)]
-    assert compute_bounds([4, 4, 4, 4], 0) == [(4, 0, 4)]
-    assert compute_bounds([6], 0) == [(1, 0, 6)]
-
-
-@properties
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 60))
-def test_stretch_bounds_have_minimal_cost(lengths, call):
-    lengths = np.array(sorted(lengths, reverse=True))
-    inner = sorted(set(lengths.tolist()) - {int(lengths[0])})
-
-    def compute_cost(bounds):
-        return sum(call + rows * (stop - start) for rows, start, stop in bounds)
-
-    def split(stops):
-        return [(int((lengths > a).sum()), a, b) for a, b in pairwise([0, *stops, int(lengths[0])])]
-
-    cheapest = min(
-        compute_cost(split(stops))
-        for n in range(len(inner) + 1)
-        for stops in combinations(inner, n)
+    # step by step, and within a step in the order of rows
+    assert found == sorted(real, key=lambda place: place[::-1])
+    assert batch.targets.tolist() == [batch.tokens[place] for place in found]
+    assert batch.batch_sizes == tuple(
+        sum(n > step for n in batch.lengths.tolist()) for step in range(batch.lengths[0])
     )
-    assert compute_cost(compute_bounds(lengths, call)) == cheapest
+    places = batch.find_places(batch.owner, batch.time)
+    assert places.tolist() == list(range(len(found)))
 
 
 def test_reserved_words_come_first():
@@ -256,10 +186,8 @@ def test_to_moves_every_tensor():
     batch = make_batch(make_corpus(make_sentences([3, 5, 1])), np.arange(3))
     assert batch.to(torch.device("cpu")) is batch
     moved = batch.to(torch.device("meta"))
-    assert {t.device.type for t in (moved.tokens, moved.lengths, moved.targets, moved.owner)} == {
-        "meta"
-    }
-    assert {s.real.device.type for s in moved.stretches} == {"meta"}
+    tensors = (moved.tokens, moved.lengths, moved.targets, moved.owner, moved.time)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert len(moved) == 3 and moved.examples is batch.examples
 
 

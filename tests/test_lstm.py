@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from schemas import LSTMConfig
 
 from uncollapse.building import prepare
-from uncollapse.data import corpus
-from uncollapse.data.corpus import BOS, EOS, PAD, Corpus, make_batch
+from uncollapse.data.corpus import BOS, EOS, Corpus, make_batch
 from uncollapse.errors import InputError
 from uncollapse.models.lstm import reverse_words
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, Gaussian, LayerNormMu, RMSNormTau
@@ -27,14 +26,6 @@ HEADS = {
 }
 some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=14)
 TIES = [8, 8, 6, 4, 4, 4, 2, 2]  # equal lengths on both sides of a quarter of the batch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def many_stretches():
-    """With CALL_COST = 0 these small batches are split like large ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CALL_COST", 0)
-        yield
 
 
 def make_corpus(lengths, seed=0) -> Corpus:
@@ -260,7 +251,8 @@ def test_encoder_gradients_match_single_sentences(bidirectional, pool):
 def test_each_sentence_is_reversed_from_its_own_end():
     batch = make_batch(Corpus(np.array([4, 5, 6, 7, 8, 9]), np.array([0, 1, 4, 6])), np.arange(3))
     assert batch.examples.tolist() == [1, 2, 0]
-    assert reverse_words(batch).tolist() == [[EOS, 7, 6, 5], [EOS, 9, 8, PAD], [EOS, 4, PAD, PAD]]
+    # at each step, the words of the sentences that have not ended
+    assert reverse_words(batch).tolist() == [EOS, EOS, EOS, 7, 9, 4, 6, 8, 5]
 
 
 def test_default_encoder_is_unidirectional_and_pools_add_no_weights():

@@ -22,7 +22,6 @@ from uncollapse.building import prepare
 from uncollapse.config import knobs_of
 from uncollapse.console import Console
 from uncollapse.contract import SHORT, Stop, require_same
-from uncollapse.data import corpus
 from uncollapse.data.corpus import BOS, EOS, UNK, Corpus, make_batch
 from uncollapse.decoders import Options
 from uncollapse.decoders.lipschitz import Lipschitz
@@ -48,14 +47,6 @@ some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 variants, seeds = st.sampled_from(VARIANTS), st.integers(0, 10**6)
 properties = settings(max_examples=8, deadline=None, derandomize=True)
 TIES = [8, 8, 6, 4, 4, 4, 2, 2]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def many_stretches():
-    """With CALL_COST = 0 these small batches are split like large ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CALL_COST", 0)
-        yield
 
 
 def make_corpus(lengths, seed=0, vocabulary=VOCABULARY) -> Corpus:
@@ -453,7 +444,7 @@ def test_word_dropout_hides_inputs_but_not_targets(monkeypatch):
     )
     nll = model.nll(batch, z)
     inputs = batch.tokens.new_zeros(batch.tokens.shape)
-    inputs[batch.owner, transformer.token_positions(batch)] = fed[0][0]
+    inputs[batch.owner, batch.time] = fed[0][0]
     assert inputs[:, 0].eq(BOS).all() and inputs.eq(UNK).any() and UNK not in batch.targets
     by_hand = [
         naive_nll(model, words_of(batch, i), z[i], inputs[i, :length].tolist())

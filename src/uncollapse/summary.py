@@ -7,6 +7,7 @@ from uncollapse.device import peak_memory
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END
+from uncollapse.models.lstm_sequence import name_kernels
 from uncollapse.request import Request
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import DONE, SCHEMA
@@ -65,6 +66,7 @@ def summarise_circumstances(parts: Parts, threads: int) -> JsonObject:
         "unknown": facts.get("unknown", {}).get("test"),
         "threads": threads,
         "device": str(parts.device),
+        "kernels": name_kernels(parts.model),
     }
 
 

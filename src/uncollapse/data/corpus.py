@@ -4,6 +4,7 @@ Token ids 0-3 are reserved. Sentences are stored without start and end, which ba
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -14,13 +15,6 @@ from uncollapse.interfaces.data import Batch
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-
-# A batch is sorted by length and processed in stretches of time steps, each with only those rows
-# that have not ended. Each LSTM call has a fixed cost of about CALL_COST row-steps (it repacks the
-# weights, and small matrix products are slower), so a stretch must save more than that. Stretches
-# may end at STRETCH_QUANTILES quantiles of the lengths.
-CALL_COST = 150
-STRETCH_QUANTILES = 8
 
 
 @dataclass(frozen=True)
@@ -83,32 +77,22 @@ def take_values(values: np.ndarray | None, examples: np.ndarray) -> np.ndarray |
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Time steps start:stop of the first `rows` rows.
-
-    real [k]: positions of its real tokens in the flattened [rows * (stop - start)].
-    """
-
-    rows: int
-    start: int
-    stop: int
-    real: Tensor
-
-
-@dataclass(frozen=True)
 class TextBatch(Batch):
     """B sentences, longest first.
 
-    tokens [B, T] end with EOS and are padded with PAD; lengths [B] include the EOS. targets [n] and
-    owner [n] list the real tokens, stretch after stretch, and their rows. examples [B] are numbers
-    in the split; chars and bytes [B] are those of the corpus.
+    tokens [B, T] end with EOS and are padded with PAD; lengths [B] include the EOS. The N real
+    tokens are also listed step by step, as PyTorch's packed sequences are: targets [N], the row
+    (`owner`) and the time step (`time`) of each. batch_sizes [T]: the rows that have not ended
+    before each step, always the first ones. examples [B] are numbers in the split; chars and bytes
+    [B] are those of the corpus.
     """
 
     tokens: Tensor
     lengths: Tensor = field()
-    stretches: tuple[Stretch, ...]
+    batch_sizes: tuple[int, ...]
     targets: Tensor
     owner: Tensor
+    time: Tensor
     examples: np.ndarray
     chars: np.ndarray | None = None
     bytes: np.ndarray | None = None
@@ -119,15 +103,13 @@ class TextBatch(Batch):
     def to(self, device: torch.device) -> "TextBatch":
         if device.type == "cpu":
             return self
-        move = {
-            name: getattr(self, name).to(device)
-            for name in ("tokens", "lengths", "targets", "owner")
-        }
-        return replace(
-            self,
-            stretches=tuple(replace(s, real=s.real.to(device)) for s in self.stretches),
-            **move,
-        )
+        tensors = ("tokens", "lengths", "targets", "owner", "time")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+    def find_places(self, row: Tensor, step: Tensor) -> Tensor:
+        """Where the tokens of these rows and time steps are in the list of real tokens."""
+        starts = torch.tensor([0, *accumulate(self.batch_sizes)], device=row.device)
+        return starts[step] + row
 
     def bag_nll(self, outputs: Tensor) -> Tensor:
         """-log of each sentence as a bag of words under softmax(outputs), outputs [B, V]; [B] nats.
@@ -156,49 +138,16 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
     # at the position after the last word, which `time` has room for
     tokens[np.arange(len(examples)), lengths] = EOS
     lengths = lengths + 1
-
-    stretches, targets, owner = [], [], []
-    for rows, start, stop in choose_stretches(lengths):
-        # row-major order: `real` then indexes the flattened outputs in the order of `targets`
-        row, step = np.nonzero(np.arange(start, stop) < lengths[:rows, None])
-        stretches.append(Stretch(rows, start, stop, torch.from_numpy(row * (stop - start) + step)))
-        targets.append(tokens[row, step + start])
-        owner.append(row)
+    # step by step, and within a step in the order of rows
+    step, row = np.nonzero(np.arange(lengths[0])[:, None] < lengths)
     return TextBatch(
         torch.from_numpy(tokens),
         torch.from_numpy(lengths),
-        tuple(stretches),
-        torch.from_numpy(np.concatenate(targets)),
-        torch.from_numpy(np.concatenate(owner)),
+        tuple(np.bincount(step).tolist()),
+        torch.from_numpy(tokens[row, step]),
+        torch.from_numpy(row),
+        torch.from_numpy(step),
         examples,
         take_values(corpus.chars, examples),
         take_values(corpus.bytes, examples),
     )
-
-
-def choose_stretches(lengths: np.ndarray) -> list[tuple[int, int, int]]:
-    """(rows, start, stop) of each stretch for decreasing `lengths` [B].
-
-    The stops of lowest cost are found as a shortest path (dynamic programming). A stretch holds
-    exactly the rows that are longer than its start, so each row ends inside its last stretch.
-    """
-    size = len(lengths)
-    # only quantiles of the lengths are candidates, so that the search is fast
-    times = [
-        0,
-        *sorted({int(lengths[size * k // STRETCH_QUANTILES]) for k in range(STRETCH_QUANTILES)}),
-    ]
-    alive = [int((lengths > time).sum()) for time in times]
-    cost, came_from = [0.0] * len(times), [0] * len(times)
-    for j in range(1, len(times)):
-        # a last stretch from times[i] to times[j], after the cheapest way to times[i]
-        ways = [cost[i] + CALL_COST + alive[i] * (times[j] - times[i]) for i in range(j)]
-        cost[j] = min(ways)
-        came_from[j] = ways.index(cost[j])
-    # walk back from the end along the choices that were cheapest
-    bounds, j = [], len(times) - 1
-    while j > 0:
-        i = came_from[j]
-        bounds.append((alive[i], times[i], times[j]))
-        j = i
-    return bounds[::-1]

@@ -1,5 +1,6 @@
 """The posterior that every Gaussian head returns: N(mean, std^2) per dimension, prior N(0, I)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from uncollapse.distributions.precision import autocasts, wide
 from uncollapse.interfaces.posterior import Posterior
 
-__all__ = ["DiagonalGaussian", "Posterior", "log_of_variance", "noise_like"]
+__all__ = ["DiagonalGaussian", "Posterior", "join_gaussians", "log_of_variance", "noise_like"]
 
 SMALLEST_VARIANCE = 1e-12
 
@@ -111,6 +112,25 @@ class DiagonalGaussian(Posterior):
         precision = torch.exp(-log_var)
         # log q - log p = -(log_var + (z - mean)^2 precision)/2 + z^2/2, sorted by powers of z
         return 0.5 * (1 - precision), mean * precision, -0.5 * (log_var + mean.square() * precision)
+
+
+def join_gaussians(posteriors: Sequence[Posterior]) -> Sequence[Posterior]:
+    """Diagonal Gaussians of several batches as one; others as they are.
+
+    A few large tensors are faster than many small ones where all pairs are compared.
+    """
+    # exact types: a subclass may have another density
+    gaussians = [q for q in posteriors if type(q) is DiagonalGaussian]
+    if len(gaussians) < max(len(posteriors), 2):
+        return posteriors
+    return [
+        DiagonalGaussian(
+            torch.cat([q.mean for q in gaussians]),
+            torch.cat([q.std for q in gaussians]),
+            torch.cat([q.log_var for q in gaussians]),
+            codes=gaussians[0].codes,
+        )
+    ]
 
 
 def log_of_variance(variance: Tensor) -> Tensor:

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.normal import join_gaussians
 from uncollapse.distributions.precision import wide, without_autocast
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics.base import Pass, standard_error, with_error
 
-DENSITIES_AT_ONCE = 1 << 20  # so many fit into the cache of a processor
+DENSITIES_AT_ONCE = 1 << 19  # so many stay in the cache of a processor
 # examples whose posteriors form the mixture q(z) in mi and similar metrics, in evaluations during
 # training and in the test; the cost grows with the square of their number
 MIXTURE, FINAL_MIXTURE = 1000, 10_000
@@ -43,7 +44,7 @@ def information(seen: Pass) -> dict:
     the posterior has no `log_ratio_per_dim`.
     """
     # the posteriors of complete batches, as they are stored batch by batch
-    posteriors = take_batches(seen.posteriors, seen.mixture)
+    posteriors = join_gaussians(take_batches(seen.posteriors, seen.mixture))
     count = sum(len(q.mean) for q in posteriors)
     if count < 2:
         return {}
@@ -78,7 +79,7 @@ def information_by_dimension(
         # a KL that does not split, as [N, 1], has no components either
         return {key: None for name in names for key in (name, f"{name}_se")}
     gain, each = pointwise_information(
-        lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
+        lambda codes: join_last([q.log_ratio_per_dim(codes) for q in posteriors]), z
     )
     per_dim = gain.mean(1)
     parts = np.stack(
@@ -118,12 +119,17 @@ def take_batches(posteriors: Sequence[Posterior], limit: int | None) -> Sequence
     return posteriors[:batches]
 
 
+def join_last(densities: list[Tensor]) -> Tensor:
+    """Densities under several posteriors, joined along the last dimension."""
+    return densities[0] if len(densities) == 1 else torch.cat(densities, -1)
+
+
 def code_information(
     posteriors: Sequence[Posterior], z: Tensor, inspect: Inspect | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """`pointwise_information` of codes z [N, D] in all dimensions jointly; both [1, N]."""
     return pointwise_information(
-        lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None],
+        lambda codes: join_last([q.log_ratio(codes[:, None]) for q in posteriors])[None],
         z,
         inspect,
     )

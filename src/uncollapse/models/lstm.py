@@ -7,7 +7,6 @@ reads in both directions (Schuster & Paliwal 1997) and the mean or the maximum o
 replaces the last one.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +20,7 @@ from uncollapse.errors import check_choice, check_number
 from uncollapse.interfaces.decoder import join_features
 from uncollapse.interfaces.model import MakeHead, ModelConfig
 from uncollapse.models.lstm_gates import Gates, rescale_features, update_state
+from uncollapse.models.lstm_sequence import run_lstm
 from uncollapse.models.text_search import NextLogits
 from uncollapse.models.text_vae import (
     TextDecoder,
@@ -83,67 +83,26 @@ def draw_uniform_weights(model: nn.Module, half_width: float) -> None:
                 nn.init.uniform_(parameter, -half_width, half_width)
 
 
-# ---------------------------------------------------------------- running over stretches
-
-
-def run_lstm(
-    lstm: nn.LSTM, inputs: Tensor, batch: TextBatch, state: tuple[Tensor, Tensor]
-) -> Iterator[Tensor]:
-    """Outputs [rows, stop - start, H] of each stretch; inputs [B, T, E], state (h, c) [B, H] each.
-
-    A stretch is a range of time steps with the rows that have not ended before it. A few large
-    calls to the fast kernel replace packed sequences, which are slower.
-    """
-    h, c = state[0][None], state[1][None]
-    for stretch in batch.stretches:
-        carried = (h[:, : stretch.rows].contiguous(), c[:, : stretch.rows].contiguous())
-        output, (h, c) = lstm(inputs[: stretch.rows, stretch.start : stretch.stop], carried)
-        yield output
-
-
-def gather_tokens(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
-    """The outputs at the real tokens, [N, C], in the order of the batch's targets."""
-    return torch.cat(
-        [o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)]
-    )
-
-
-def reverse_words(batch: TextBatch) -> Tensor:
-    """Each sentence from its end to its first word, [B, T], followed by the same padding."""
-    time = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
-    back = batch.lengths[:, None] - 1 - time
-    # padding stays where it is
-    return batch.tokens.gather(1, torch.where(back < 0, time, back))
-
-
 # ---------------------------------------------------------------- pooling
 
 
-def pool_last(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
-    """The state at each sentence's end, [B, C], from the outputs of each stretch."""
-    ended, alive = [], 0
-    # rows are sorted by length, longest first, so the rows that end in later stretches come first
-    for stretch, output in zip(reversed(batch.stretches), reversed(outputs), strict=True):
-        end = batch.lengths[alive : stretch.rows] - 1 - stretch.start
-        ended.append(output[torch.arange(alive, stretch.rows, device=end.device), end])
-        alive = stretch.rows
-    return torch.cat(ended)
+def pool_last(batch: TextBatch, outputs: Tensor) -> Tensor:
+    """The state at each sentence's end, [B, C], from the outputs at real tokens, [N, C]."""
+    rows = torch.arange(len(batch), device=outputs.device)
+    return outputs.index_select(0, batch.find_places(rows, batch.lengths - 1))
 
 
-def pool_mean(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
+def pool_mean(batch: TextBatch, outputs: Tensor) -> Tensor:
     """The mean over each sentence's tokens, including its end, [B, C]."""
-    real = gather_tokens(batch, outputs)
     # sums by sentence: `owner` is the row of each token
-    total = real.new_zeros(len(batch), real.shape[1]).index_add(0, batch.owner, real)
+    total = outputs.new_zeros(len(batch), outputs.shape[1]).index_add(0, batch.owner, outputs)
     return total / batch.lengths[:, None]
 
 
-def pool_max(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
+def pool_max(batch: TextBatch, outputs: Tensor) -> Tensor:
     """The maximum of each entry over each sentence's tokens, including its end, [B, C]."""
-    real = gather_tokens(batch, outputs)
-    # padding must never be the maximum
-    lowest = real.new_full((len(batch), real.shape[1]), -torch.inf)
-    return lowest.scatter_reduce(0, batch.owner[:, None].expand_as(real), real, "amax")
+    lowest = outputs.new_full((len(batch), outputs.shape[1]), -torch.inf)
+    return lowest.scatter_reduce(0, batch.owner[:, None].expand_as(outputs), outputs, "amax")
 
 
 POOLS = {"last": pool_last, "mean": pool_mean, "max": pool_max}
@@ -165,18 +124,23 @@ class LSTMEncoder(nn.Module):
         self.pool = POOLS[cfg.pool]
 
     def forward(self, batch: TextBatch) -> Tensor:
-        forward = self.states(self.lstm, batch, batch.tokens)
+        forward = self.states(self.lstm, batch, batch.targets)
         if self.reverse is None:
             return forward
-        # reversed within each sentence, so padding stays at the end. Pooling does not depend on the
-        # order of the states, so they are not reversed back
+        # pooling does not depend on the order of the states, so they are not reversed back
         return torch.cat([forward, self.states(self.reverse, batch, reverse_words(batch))], 1)
 
-    def states(self, lstm: nn.LSTM, batch: TextBatch, tokens: Tensor) -> Tensor:
-        """The pooled states [B, hidden] of one direction."""
-        inputs = self.embed(tokens)
+    def states(self, lstm: nn.LSTM, batch: TextBatch, words: Tensor) -> Tensor:
+        """The pooled states [B, hidden] of one direction, from the words [N] in its order."""
+        inputs = self.embed(words)
         start = inputs.new_zeros(len(batch), lstm.hidden_size)
-        return self.pool(batch, list(run_lstm(lstm, inputs, batch, (start, start))))
+        return self.pool(batch, run_lstm(lstm, inputs, batch.batch_sizes, start, start))
+
+
+def reverse_words(batch: TextBatch) -> Tensor:
+    """The real tokens [N] of each sentence from its end to its first word, listed step by step."""
+    back = batch.lengths[batch.owner] - 1 - batch.time
+    return batch.tokens[batch.owner, back]
 
 
 class LSTMDecoder(TextDecoder):
@@ -198,21 +162,18 @@ class LSTMDecoder(TextDecoder):
             if torch.is_grad_enabled() or (self.training and drops):
                 return torch.stack([self(batch, one) for one in z])
             return self.nll_of_many(batch, z)
-        rows, steps = batch.tokens.shape
         fed = previous_words(batch)
         if self.training and self.word_dropout > 0:
             fed = drop_words(fed, self.word_dropout)
-        every_step = z[:, None].expand(rows, steps, -1)
-        inputs = torch.cat([self.drop_in(self.embed(fed)), every_step], -1)
+        words = self.drop_in(self.embed(fed[batch.owner, batch.time]))
+        inputs = torch.cat([words, z.index_select(0, batch.owner)], -1)
         cell = self.cell(z)
-        outputs = run_lstm(self.lstm, inputs, batch, (torch.tanh(cell), cell))
-        # only real tokens reach the softmax, the most expensive step for large vocabularies
-        real = gather_tokens(batch, list(outputs))
+        outputs = run_lstm(self.lstm, inputs, batch.batch_sizes, torch.tanh(cell), cell)
         features = self.output.features(z)
-        features = None if features is None else features[batch.owner]
-        logits = self.output(self.words, self.drop_out(real), features)
+        features = None if features is None else features.index_select(0, batch.owner)
+        logits = self.output(self.words, self.drop_out(outputs), features)
         losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-        return losses.new_zeros(rows).index_add(0, batch.owner, losses)
+        return losses.new_zeros(len(batch)).index_add(0, batch.owner, losses)
 
     def writer(self, z: Tensor) -> NextLogits:
         cell, features = self.cell(z), self.output.features(z)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.interfaces.decoder import join_features
+from uncollapse.models.lstm_sequence import LSTM_WEIGHTS
 
 # logits computed at a time: few enough to stay in the cache until they are summed
 CACHED_LOGITS = 1 << 18
-LSTM_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 SAFE_EXPONENT = 80.0  # exp(80) = 5.5e34, far below the largest float32, 3.4e38
 
 

@@ -90,16 +90,16 @@ class TransformerEncoder(nn.Module):
         self.stack = Stack(cfg)
 
     def forward(self, batch: TextBatch) -> Tensor:
-        time, count = token_positions(batch), len(batch)
+        count = len(batch)
         x = self.embed(batch.targets)
-        x = x + encode_positions(batch.tokens.shape[1], x)[time]
+        x = x + encode_positions(batch.tokens.shape[1], x)[batch.time]
         if self.summary is None:
-            real = self.stack(x, Layout.of(batch, time), causal=False)
+            real = self.stack(x, Layout.of(batch), causal=False)
             total = real.new_zeros(count, real.shape[1]).index_add(0, batch.owner, real)
             return total / batch.lengths[:, None]
         # after all words: `Layout.of` lists leading tokens in this order
         x = torch.cat([x, self.summary.expand(count, -1)])
-        return self.stack(x, Layout.of(batch, time, leading=1), causal=False)[-count:]
+        return self.stack(x, Layout.of(batch, leading=1), causal=False)[-count:]
 
 
 class TransformerDecoder(TextDecoder):
@@ -130,7 +130,7 @@ class TransformerDecoder(TextDecoder):
     def nll_of_many(self, batch: TextBatch, z: Tensor) -> Tensor:
         """-log p(x|z) of n codes of each sentence at once, z [n, B, D] -> [n, B] nats."""
         n, count, _ = z.shape
-        time, owner = token_positions(batch), batch.owner
+        time, owner = batch.time, batch.owner
         fed = previous_words(batch)[owner, time].expand(n, -1)  # [n, N]
         if self.training and self.word_dropout > 0:
             fed = drop_words(fed, self.word_dropout)
@@ -142,7 +142,7 @@ class TransformerDecoder(TextDecoder):
             x = x + self.add(z).index_select(1, owner)
         if self.prefix is not None:
             x = torch.cat([x, self.prefix(z)], 1)
-        layout = Layout.of(batch, time, leading=int(self.prefix is not None), copies=n)
+        layout = Layout.of(batch, leading=int(self.prefix is not None), copies=n)
         x = self.stack(x.flatten(0, 1), layout, causal=True)
         # without the prefixes, which predict no word
         real = x.view(n, -1, width)[:, : len(owner)].flatten(0, 1)
@@ -211,7 +211,7 @@ class Layout:
     real: Tensor | None = None
 
     @classmethod
-    def of(cls, batch: TextBatch, time: Tensor, leading: int = 0, copies: int = 1) -> "Layout":
+    def of(cls, batch: TextBatch, leading: int = 0, copies: int = 1) -> "Layout":
         """The batch's tokens in the order of its targets, `copies` times, as further sentences.
 
         leading=1: each copy has one more token per sentence, listed after all words of the copy,
@@ -219,14 +219,14 @@ class Layout:
         """
         count, steps = len(batch), batch.tokens.shape[1] + leading
         # the first position of each padded sentence in the flattened layout
-        starts = steps * torch.arange(count, device=time.device)
-        place = starts[batch.owner] + time + leading
+        starts = steps * torch.arange(count, device=batch.time.device)
+        place = starts[batch.owner] + batch.time + leading
         if leading:
             place = torch.cat([place, starts])
         # copies are further sentences, each after all those before
-        shifts = count * steps * torch.arange(copies, device=time.device)
+        shifts = count * steps * torch.arange(copies, device=starts.device)
         # the mask is that of one copy
-        real = torch.arange(steps, device=time.device) < batch.lengths[:, None] + leading
+        real = torch.arange(steps, device=starts.device) < batch.lengths[:, None] + leading
         return cls(copies * count, steps, (shifts[:, None] + place).flatten(), real[:, None, None])
 
     def spread(self, x: Tensor) -> Tensor:
@@ -283,12 +283,6 @@ class Layer(nn.Module):
         )
         x = x + self.joined(layout.gather(attended.transpose(1, 2).flatten(2)))
         return x + self.feed(x)
-
-
-def token_positions(batch: TextBatch) -> Tensor:
-    """The position in its sentence of each real token, [N], in the order of the batch's targets."""
-    # `real` counts positions row by row within a stretch
-    return torch.cat([s.start + s.real % (s.stop - s.start) for s in batch.stretches])
 
 
 def encode_positions(steps: int, x: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ steps, and also anneals the KL weight.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,20 +149,15 @@ def clip_rows(gradient: Tensor, max_norm: float) -> Tensor:
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """While open, recurrent layers and attention use PyTorch's own kernels.
+    """While open, recurrent layers and attention use kernels with second derivatives.
 
-    cuDNN and fused attention have no second derivatives. oneDNN has them, with the same values, but
-    makes a step a third slower.
+    cuDNN and fused attention have none.
     """
-    # Any: torch's annotations of these modules lack the flag `enabled`
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
-    # restored as they were: a user may have switched them off
-    were_enabled = [backend.enabled for backend in backends]
+    # restored as it was: a user may have switched it off
+    was_enabled = torch.backends.cudnn.enabled
     try:
-        for backend in backends:
-            backend.enabled = False
+        torch.backends.cudnn.enabled = False
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        for backend, enabled in zip(backends, were_enabled, strict=True):
-            backend.enabled = enabled
+        torch.backends.cudnn.enabled = was_enabled

@@ -1,0 +1,250 @@
+"""An LSTM over the sentences of a batch, without padding, and its gradients.
+
+As in PyTorch's packed sequences, the real tokens of all sentences are listed step by step, longest
+sentences first, so each step's rows are the first ones of the step before. On a processor the steps
+are made here: the gates of all words are one matrix product, and so is the gradient of each weight,
+where PyTorch makes one of each per step. Elsewhere PyTorch's own LSTM reads the packed sequence.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.utils.rnn import PackedSequence
+
+LSTM_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+def run_lstm(
+    lstm: nn.LSTM, inputs: Tensor, batch_sizes: tuple[int, ...], h: Tensor, c: Tensor
+) -> Tensor:
+    """The outputs [N, H] for inputs [N, E] from a first state h, c [B, H].
+
+    batch_sizes [T]: the rows of each step, as in a batch of sentences.
+    """
+    if is_stepped_here(inputs):
+        weights = [lstm.get_parameter(name) for name in LSTM_WEIGHTS]
+        return Steps.apply(batch_sizes, inputs, h, c, *weights)
+    packed = PackedSequence(inputs, torch.tensor(batch_sizes))
+    return lstm(packed, (h[None], c[None]))[0].data
+
+
+def is_stepped_here(inputs: Tensor) -> bool:
+    """Whether `Steps` runs an LSTM over these inputs, rather than PyTorch."""
+    return (
+        inputs.device.type == "cpu"
+        and inputs.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+class Steps(Function):
+    """All steps of one LSTM layer."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        batch_sizes: tuple[int, ...],
+        inputs: Tensor,
+        h: Tensor,
+        c: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+    ) -> Tensor:
+        gates = torch.addmm(bias_ih + bias_hh, inputs, weight_ih.T)
+        count, width = len(inputs), weight_hh.shape[1]
+        cells, tanh_cells, outputs = (inputs.new_empty(count, width) for _ in range(3))
+        view, advance, _ = choose_operations(inputs.dtype)
+        written = [view(x) for x in (cells, tanh_cells, outputs)]
+        activated, first_cells = view(gates), view(c.detach().contiguous())
+        for start, rows, before in list_steps(batch_sizes):
+            step = gates[start : start + rows]
+            seen = h if start == 0 else outputs[before : before + rows]
+            torch.addmm(step, seen, weight_hh.T, out=step)
+            cells_before = first_cells if start == 0 else written[0]
+            advance(activated, start, rows, cells_before, before, *written)
+        ctx.batch_sizes = batch_sizes
+        ctx.save_for_backward(
+            *(inputs, h, c, weight_ih, weight_hh, bias_ih, bias_hh),
+            *(gates, cells, tanh_cells, outputs),
+        )
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            return None, *differentiate_steps(ctx, grad_outputs)
+        inputs, h, c, weight_ih, weight_hh, *_ = ctx.saved_tensors
+        gates, cells, tanh_cells, outputs = ctx.saved_tensors[7:]
+        view, _, retreat = choose_operations(inputs.dtype)
+        grad_gates, grad_c = torch.empty_like(gates), torch.zeros_like(c)
+        activated, tanhs, grads = view(gates), view(tanh_cells), view(grad_gates)
+        first_cells, later_cells, grad_cells = view(c.contiguous()), view(cells), view(grad_c)
+        steps = list_steps(ctx.batch_sizes)
+        # the gradients of the gates of the step after
+        after = grad_gates[:0]
+        for start, rows, before in reversed(steps):
+            grad_h = grad_outputs[start : start + rows].clone()
+            # only sentences that have not ended have a step after
+            grad_h[: len(after)].addmm_(after, weight_hh)
+            cells_before = first_cells if start == 0 else later_cells
+            retreat(
+                activated, start, rows, cells_before, before, tanhs, view(grad_h), grad_cells, grads
+            )
+            after = grad_gates[start : start + rows]
+        # the state that each token's gates were computed from
+        seen = torch.cat([h, *(outputs[before : before + rows] for _, rows, before in steps[1:])])
+        grad_bias = grad_gates.sum(0)
+        return (
+            None,
+            grad_gates @ weight_ih if ctx.needs_input_grad[1] else None,
+            after @ weight_hh if ctx.needs_input_grad[2] else None,
+            grad_c,
+            grad_gates.T @ inputs,
+            grad_gates.T @ seen,
+            grad_bias,
+            grad_bias,
+        )
+
+
+def differentiate_steps(ctx: Any, grad_outputs: Tensor) -> list[Tensor | None]:
+    """The gradients of `Steps`, as a graph that can be differentiated again."""
+    arguments = ctx.saved_tensors[:7]
+    outputs = make_steps(ctx.batch_sizes, *arguments)
+    wanted = [x for x, needed in zip(arguments, ctx.needs_input_grad[1:], strict=True) if needed]
+    found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True))
+    return [next(found) if needed else None for needed in ctx.needs_input_grad[1:]]
+
+
+def make_steps(
+    batch_sizes: tuple[int, ...],
+    inputs: Tensor,
+    h: Tensor,
+    c: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+) -> Tensor:
+    """`Steps` in operations that PyTorch differentiates as often as one likes."""
+    gates = torch.addmm(bias_ih + bias_hh, inputs, weight_ih.T)
+    outputs = []
+    for step in gates.split(batch_sizes):
+        i, f, g, o = torch.addmm(step, h[: len(step)], weight_hh.T).chunk(4, 1)
+        c = f.sigmoid() * c[: len(step)] + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.cat(outputs)
+
+
+def list_steps(batch_sizes: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(start, rows, before) of each step: its first token, its rows, the first of the step before.
+
+    before is 0 for the first step.
+    """
+    starts = [0, *accumulate(batch_sizes)]
+    return [
+        (start, rows, starts[max(step - 1, 0)])
+        for step, (start, rows) in enumerate(zip(starts, batch_sizes, strict=False))
+    ]
+
+
+# ---------------------------------------------------------------- element-wise operations
+
+
+class Operations(NamedTuple):
+    """What `advance` and `retreat` of lstm_kernels do, for arrays made of tensors by `view`."""
+
+    view: Callable[[Tensor], Any]
+    advance: Callable[..., None]
+    retreat: Callable[..., None]
+
+
+def advance_tensors(
+    gates: Tensor,
+    start: int,
+    count: int,
+    cells_before: Tensor,
+    before: int,
+    cells: Tensor,
+    tanh_cells: Tensor,
+    outputs: Tensor,
+) -> None:
+    """As `lstm_kernels.advance`, in PyTorch's operations."""
+    here, width = slice(start, start + count), cells.shape[1]
+    i, f, g, o = gates[here].chunk(4, 1)
+    gates[here, : 2 * width].sigmoid_()
+    g.tanh_()
+    o.sigmoid_()
+    c = torch.mul(f, cells_before[before : before + count], out=cells[here]).addcmul_(i, g)
+    torch.mul(torch.tanh(c, out=tanh_cells[here]), o, out=outputs[here])
+
+
+def retreat_tensors(
+    gates: Tensor,
+    start: int,
+    count: int,
+    cells_before: Tensor,
+    before: int,
+    tanh_cells: Tensor,
+    grad_h: Tensor,
+    grad_c: Tensor,
+    grad_gates: Tensor,
+) -> None:
+    """As `lstm_kernels.retreat`, in PyTorch's operations."""
+    here = slice(start, start + count)
+    (i, f, g, o), tanh_c, d_c = gates[here].chunk(4, 1), tanh_cells[here], grad_c[:count]
+    d_i, d_f, d_g, d_o = grad_gates[here].chunk(4, 1)
+    d_c += grad_h * o * (1 - tanh_c.square())
+    d_i.copy_(d_c * g * i * (1 - i))
+    d_f.copy_(d_c * cells_before[before : before + count] * f * (1 - f))
+    d_g.copy_(d_c * i * (1 - g.square()))
+    d_o.copy_(grad_h * tanh_c * o * (1 - o))
+    d_c *= f
+
+
+PLAIN = Operations(lambda tensor: tensor, advance_tensors, retreat_tensors)
+
+
+@cache
+def choose_operations(dtype: torch.dtype) -> Operations:
+    """Compiled operations for float32, or PyTorch's, with a warning, if numba cannot compile."""
+    return compile_operations() if dtype == torch.float32 else PLAIN
+
+
+def compile_operations() -> Operations:
+    """The operations of lstm_kernels, tried once on a state of zeros."""
+    try:
+        from uncollapse.models import lstm_kernels
+
+        state, gates = (np.zeros((1, size), np.float32) for size in (1, 4))
+        lstm_kernels.advance(gates, 0, 1, state, 0, state, state, state)
+        lstm_kernels.retreat(gates, 0, 1, state, 0, state, state, state, gates)
+    # numba has no common class of errors, and any of them must leave a way to go on
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(
+            f"LSTM steps use PyTorch's operations, which are slower: numba cannot compile here "
+            f"({type(error).__name__}: {reason})",
+            stacklevel=2,
+        )
+        return PLAIN
+    return Operations(Tensor.numpy, lstm_kernels.advance, lstm_kernels.retreat)
+
+
+def name_kernels(model: nn.Module) -> str | None:
+    """What makes the LSTM steps of a model in float32: "numba" or "torch"; None without LSTM."""
+    lstms = [layer for layer in model.modules() if isinstance(layer, nn.LSTM)]
+    if not lstms:
+        return None
+    weights = lstms[0].weight_ih_l0
+    compiled = is_stepped_here(weights) and choose_operations(weights.dtype) is not PLAIN
+    return "numba" if compiled else "torch"
