@@ -12,6 +12,7 @@ exact quotient has a relative error of 3e-8 (found by reweighted least squares),
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from numba import float32, njit
 
@@ -24,7 +25,7 @@ L0, L1, L2, L3, L4 = map(float32, LOWER)
 HALF, ONE = float32(0.5), float32(1.0)
 # fused multiplications are allowed, but nothing that loses a NaN. The error model of NumPy divides
 # by 0 without a test, which would prevent vectorisation
-OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 inlined = njit(**OPTIONS, inline="always")
 
 

@@ -245,6 +245,6 @@ def name_kernels(model: nn.Module) -> str | None:
     lstms = [layer for layer in model.modules() if isinstance(layer, nn.LSTM)]
     if not lstms:
         return None
-    weights = lstms[0].weight_ih_l0
+    weights = lstms[0].get_parameter("weight_ih_l0")
     compiled = is_stepped_here(weights) and choose_operations(weights.dtype) is not PLAIN
     return "numba" if compiled else "torch"
