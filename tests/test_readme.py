@@ -113,7 +113,7 @@ def test_readme_explains_setup_tests_and_demo() -> None:
 
 
 def test_folders_in_the_layout_exist() -> None:
-    layout = find_block("CONTRIBUTING.md", "", "src/uncollapse/\n")
+    layout = find_block("CONTRIBUTING.md", "text", "src/uncollapse/\n")
     inside = layout[layout.index("src/uncollapse/") : layout.index("scripts/ ")]
     below = layout[layout.index("scripts/ ") : layout.index("docs/ ")]
     for text, parent in ((inside, "src/uncollapse"), (below, "scripts")):

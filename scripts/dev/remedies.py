@@ -183,7 +183,7 @@ def list_classes(head: str) -> list[str]:
 def read_costs() -> dict[str, str]:
     """Head -> time of a training step relative to plain's, and later in training if it changes."""
     steps = json.loads(SPEEDS.read_text(encoding="utf-8"))["heads"]["steps"]
-    costs = {}
+    costs: dict[str, str] = {}
     for name, measured in steps.items():
         ratio = measured["ratio"]
         cost = f"{ratio:.2f}" if ratio < 2 else f"{ratio:.0f}"
