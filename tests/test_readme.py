@@ -107,6 +107,16 @@ def test_names_in_pages_exist(page: str) -> None:
         assert (folder / link).exists(), link
 
 
+# slow: options of one's own pass `make test` without documentation
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "page"), [("experiment", "docs/studies.md"), ("model", "docs/models.md")]
+)
+def test_every_option_of_a_group_is_on_its_page(group: str, page: str) -> None:
+    missing = [name for name in config.package_options(group) if f"`{name}`" not in PAGES[page]]
+    assert not missing
+
+
 def test_readme_explains_setup_tests_and_demo() -> None:
     for command in ("make setup", "make demo", "make test"):
         assert re.search(rf"^{command}\b", PAGES["README.md"], re.MULTILINE)
