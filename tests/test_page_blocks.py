@@ -12,6 +12,7 @@ set-up commands and what a comment above a block names:
 import argparse
 import importlib
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -27,6 +28,7 @@ import yaml
 from conftest import ROOT, SMALL, folder_of, run_here
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from uncollapse import config
 from uncollapse.__main__ import COMMANDS
@@ -284,7 +286,14 @@ def prepared(outside: Path, made: Path) -> Path:
         Path(f"{file}.txt").write_text(sentences)
         Path(f"FOLDER/{split}.txt").write_text(sentences)
         np.save(f"FOLDER/{split}.npy", rng.random((40, 6)))
+        Path(f"FOLDER/{split}").mkdir()
+        for number in range(20):
+            pixels = rng.integers(0, 256, (6, 5), dtype=np.uint8)
+            Image.fromarray(pixels).save(f"FOLDER/{split}/{number}.png")
     np.savez("mine.npz", x=rng.integers(0, 5, (80, 6)))
+    rows = [json.dumps({"review": line}) for line in sentences.splitlines()]
+    Path("mine.txt").write_text(sentences)
+    Path("mine.jsonl").write_text("\n".join(rows))
     Path("reviews.txt").write_text("we liked the soup .\n")
     Path("reviews.csv").write_text("review,stars\nwe liked the soup .,5\n")
     return outside

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -38,8 +39,8 @@ Written by `make docs` from the head files, the pack of a study and the measured
 edit. `python train.py head=bn_tau` trains one; [Heads](heads.md) says how they combine, and where
 they differ from published code.
 
-- **Promise**: what is guaranteed about the KL. Training warns if the KL falls below a promised
-  floor. D is the number of latent dimensions.
+- **Promise**: what holds for the KL, with D latent dimensions. A lower bound is guaranteed, and
+  training warns if the KL falls below it.
 - **Cost**: seconds per training step relative to plain, on the grammar, one thread
   (`python scripts/bench heads`).
 - **nll - plain**: {study}. The difference is paired by seed, with a 95 % t-interval over seeds; a
@@ -63,18 +64,14 @@ def format_page(names: Iterable[str]) -> str:
     runs = read_study(STUDY).runs
     runs = runs.assign(d_nll=against_plain(runs, "nll"))
     costs = read_costs()
-    groups: dict[str, list[str]] = {}
-    for name in sorted(names, key=lambda name: (group_rank(name), name)):
-        groups.setdefault(name_group(name), []).append(name)
-    found = {
-        name: finished(runs[runs["head"] == name]) for group in groups.values() for name in group
-    }
-    rows = [format_row(name, found[name], costs) for name in found]
+    ordered = sorted(names, key=lambda name: (group_rank(name), name))
+    found = {name: finished(runs[runs["head"] == name]) for name in ordered}
+    rows = [format_row(name, found[name], costs) for name in ordered]
     blocks = [
         INTRODUCTION.format(study=describe_study(runs)),
         "\n".join([*TABLE_HEAD, *rows, ""]),
     ]
-    for group, members in groups.items():
+    for group, members in groupby(ordered, name_group):
         blocks.append(f"## {group}\n")
         blocks += [format_section(name, found[name], costs) for name in members]
     return "\n".join(blocks)
