@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 STUDY ?= results/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all lint types bench report study clean
+.PHONY: help setup demo test test-slow test-all lint types docs bench report study clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -21,7 +21,7 @@ $(READY): pyproject.toml setup.py constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes --no-deps --requirement requirements.lock
-	$(PIP) --no-build-isolation --constraint constraints.txt --editable '.[harness,wandb,joblib,dev]'
+	$(PIP) --no-build-isolation --constraint constraints.txt --editable '.[harness,wandb,joblib,docs,dev]'
 	@touch $(READY)
 
 demo: $(READY) ## compare six heads on the built-in corpus and write a report (about 6 minutes, two cores)
@@ -50,6 +50,11 @@ lint: $(READY) ## check style
 
 types: $(READY) ## check types
 	$(BIN)/mypy
+
+docs: $(READY) ## write the generated pages and build the site in build/site, warnings are errors
+	$(BIN)/python -m uncollapse.metrics.catalogue
+	$(BIN)/python scripts/dev/remedies.py
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . build/site
 
 bench: $(READY) ## measure speed, as ratios within one run
 	$(BIN)/python scripts/bench all

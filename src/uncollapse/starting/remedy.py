@@ -18,7 +18,6 @@ from uncollapse.config import package_options
 from uncollapse.disk import write_together
 from uncollapse.errors import InputError
 from uncollapse.plugins import PROJECT, read_project_plugins
-from uncollapse.yaml_files import read_yaml
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE_PACKAGE = "uncollapse.starting.templates"
@@ -71,7 +70,7 @@ def write_remedy(name: str, slot: str) -> None:
         raise InputError(f"{name}: uncollapse has a head of this name; choose another")
     files = copy_templates(name, slot, place)
     place.write(files)
-    print(describe_next_steps(name, slot, place, files), end="")
+    print(describe_next_steps(name, place, files), end="")
 
 
 def find_place(root: Path, slot: str) -> Place:
@@ -143,7 +142,7 @@ def sort_imports(text: str) -> str:
     return block.sub(lambda match: "".join(sorted(match[0].splitlines(keepends=True))), text)
 
 
-def describe_next_steps(name: str, slot: str, place: Place, files: Mapping[Path, str]) -> str:
+def describe_next_steps(name: str, place: Place, files: Mapping[Path, str]) -> str:
     """The text that is printed once the three files are written."""
     code, head, test = files
     command = "python train.py" if place.checkout else "uncollapse train"
@@ -164,16 +163,7 @@ Next (details in docs/add_a_remedy.md)
 """
     if not place.checkout:
         return written
-    knob, default = read_knob(place.root / head)
     return f"""{written}3. make lint types test
 
-To make it a head of this package, add to the table in docs/heads.md (make test-all checks it):
-    | `{name}` | what it does | `{knob}` ({default:g}) | {slot} | promise | source |  |  |
+To make it a head of this package, run make docs, which adds it to docs/remedies.md.
 """
-
-
-def read_knob(head: Path) -> tuple[str, float]:
-    """Name and default of the only number at the top level of a head file."""
-    content = read_yaml(head)
-    ((knob, default),) = ((k, v) for k, v in content.items() if isinstance(v, int | float))
-    return knob, default
