@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL as SHORT
 
-from bench import best, command, generated, harness, heads, likelihood, training
+from bench import best, command, generated, harness, heads, likelihood, published, training
 from uncollapse.errors import InputError
 
 SMALL = [*SHORT, "trainer.epochs=3"]  # longer than ae_pretrain's first phase
@@ -113,3 +113,21 @@ def test_command_reads_study_once_and_writes_numbers(
     results = json.loads((tmp_path / "out.json").read_text())["heads"]
     assert results["steps"]["plain"]["quartiles"] == [0.9, 1.1]
     assert results["best"]["bn_tau tau=0.3"]["runs"] == 3
+
+
+def test_published_loop_trains_the_same_model_on_batches_of_one_length() -> None:
+    shape = generated.TextShape(60, mean=8, spread=3, shortest=2, longest=15)
+    size = harness.ModelSize(tuple(SHORT[3:]), steps=2, quick=1, warm_up=1, text=shape)
+    parts = size.assemble()
+    lengths = parts.data.corpora["train"].lengths
+    batches = published.iterate_equal_lengths(parts)
+    step = published.make_published_step(parts)
+    for _ in range(3):
+        examples = next(batches)
+        assert len(set(lengths[examples])) == 1
+        step(examples)
+    speed = published.compare_loops(size, steps=3)
+    low, high = speed.ratio_quartiles
+    assert 0 < low <= speed.ratio <= high and speed.steps == 3
+    for each in published.PUBLISHED_SIZES.values():
+        assert "trainer=published" in each.overrides

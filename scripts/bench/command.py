@@ -20,6 +20,7 @@ from bench.evaluation import measure_evaluation
 from bench.heads import measure_heads
 from bench.likelihood import measure_likelihood
 from bench.mixture import measure_mixture
+from bench.published import measure_published
 from bench.report import measure_report
 from bench.startup import measure_startup
 from bench.sweep import measure_sweep
@@ -34,6 +35,7 @@ Question = Callable[[bool], object]  # quick -> results, which `as_json` can wri
 
 QUESTIONS: dict[str, Question] = {
     "training": measure_training,
+    "published": measure_published,
     "heads": lambda quick: measure_heads(quick, heads()),  # main replaces it by `answer_heads`
     "likelihood": measure_likelihood,
     "mixture": measure_mixture,

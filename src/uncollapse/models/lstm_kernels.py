@@ -96,7 +96,7 @@ def advance(gates, start, count, cells_before, before, cells, tanh_cells, output
 def retreat(gates, start, count, cells_before, before, tanh_cells, grad_h, grad_c, grad_gates):  # type: ignore[no-untyped-def]
     """The gradients of `advance` by the gates before activation and by cells_before.
 
-    grad_h [count, H]: by the outputs; grad_c [B, H]: by the cells, replaced by that of the step
+    grad_h [N, H]: by the outputs; grad_c [B, H]: by the cells, replaced by that of the step
     before; grad_gates [N, 4H] is written.
     """
     width = tanh_cells.shape[1]
@@ -106,7 +106,7 @@ def retreat(gates, start, count, cells_before, before, tanh_cells, grad_h, grad_
             cells_before[before + row],
             tanh_cells[start + row],
         )
-        d_h, d_c, d_gate = grad_h[row], grad_c[row], grad_gates[start + row]
+        d_h, d_c, d_gate = grad_h[start + row], grad_c[row], grad_gates[start + row]
         for k in range(width):
             i, f, g, o = gate[k], gate[width + k], gate[2 * width + k], gate[3 * width + k]
             d = d_c[k] + d_h[k] * o * (ONE - tanh_c[k] * tanh_c[k])

@@ -64,13 +64,15 @@ class Steps(Function):
         cells, tanh_cells, outputs = (inputs.new_empty(count, width) for _ in range(3))
         view, advance, _ = choose_operations(inputs.dtype)
         written = [view(x) for x in (cells, tanh_cells, outputs)]
-        activated, first_cells = view(gates), view(c.detach().contiguous())
-        for start, rows, before in list_steps(batch_sizes):
-            step = gates[start : start + rows]
-            seen = h if start == 0 else outputs[before : before + rows]
-            torch.addmm(step, seen, weight_hh.T, out=step)
-            cells_before = first_cells if start == 0 else written[0]
-            advance(activated, start, rows, cells_before, before, *written)
+        activated, cells_before = view(gates), view(c.detach().contiguous())
+        # products with a contiguous matrix are faster
+        recurrent, seen, before = weight_hh.T.contiguous(), h, 0
+        # views of all steps at once, as slices are slow
+        steps = zip(gates.split(batch_sizes), outputs.split(batch_sizes), strict=True)
+        for start, (step, output) in zip(list_starts(batch_sizes), steps, strict=True):
+            step.addmm_(seen[: len(step)], recurrent)
+            advance(activated, start, len(step), cells_before, before, *written)
+            cells_before, seen, before = written[0], output, start
         ctx.batch_sizes = batch_sizes
         ctx.save_for_backward(
             *(inputs, h, c, weight_ih, weight_hh, bias_ih, bias_hh),
@@ -84,29 +86,32 @@ class Steps(Function):
             return None, *differentiate_steps(ctx, grad_outputs)
         inputs, h, c, weight_ih, weight_hh, *_ = ctx.saved_tensors
         gates, cells, tanh_cells, outputs = ctx.saved_tensors[7:]
+        sizes = ctx.batch_sizes
         view, _, retreat = choose_operations(inputs.dtype)
         grad_gates, grad_c = torch.empty_like(gates), torch.zeros_like(c)
-        activated, tanhs, grads = view(gates), view(tanh_cells), view(grad_gates)
-        first_cells, later_cells, grad_cells = view(c.contiguous()), view(cells), view(grad_c)
-        steps = list_steps(ctx.batch_sizes)
-        # the gradients of the gates of the step after
-        after = grad_gates[:0]
-        for start, rows, before in reversed(steps):
-            grad_h = grad_outputs[start : start + rows].clone()
-            # only sentences that have not ended have a step after
-            grad_h[: len(after)].addmm_(after, weight_hh)
-            cells_before = first_cells if start == 0 else later_cells
-            retreat(
-                activated, start, rows, cells_before, before, tanhs, view(grad_h), grad_cells, grads
-            )
-            after = grad_gates[start : start + rows]
+        # what later steps add to the gradients of the outputs is added in place
+        grad_h = grad_outputs.clone(memory_format=torch.contiguous_format)
+        arrays = [view(x) for x in (tanh_cells, grad_h, grad_c, grad_gates)]
+        activated, first_cells, later_cells = view(gates), view(c.contiguous()), view(cells)
+        starts = list_starts(sizes)
+        grad_steps, h_steps = grad_gates.split(sizes), grad_h.split(sizes)
+        for step in reversed(range(len(sizes))):
+            if step + 1 < len(sizes):
+                after = grad_steps[step + 1]
+                # only sentences that have not ended have a step after
+                h_steps[step][: len(after)].addmm_(after, weight_hh)
+            cells_before = later_cells if step else first_cells
+            before = starts[step - 1] if step else 0
+            retreat(activated, starts[step], sizes[step], cells_before, before, *arrays)
         # the state that each token's gates were computed from
-        seen = torch.cat([h, *(outputs[before : before + rows] for _, rows, before in steps[1:])])
+        seen = torch.cat(
+            [h, *(x[:n] for x, n in zip(outputs.split(sizes), sizes[1:], strict=False))]
+        )
         grad_bias = grad_gates.sum(0)
         return (
             None,
             grad_gates @ weight_ih if ctx.needs_input_grad[1] else None,
-            after @ weight_hh if ctx.needs_input_grad[2] else None,
+            grad_steps[0] @ weight_hh if ctx.needs_input_grad[2] else None,
             grad_c,
             grad_gates.T @ inputs,
             grad_gates.T @ seen,
@@ -145,16 +150,9 @@ def make_steps(
     return torch.cat(outputs)
 
 
-def list_steps(batch_sizes: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """(start, rows, before) of each step: its first token, its rows, the first of the step before.
-
-    before is 0 for the first step.
-    """
-    starts = [0, *accumulate(batch_sizes)]
-    return [
-        (start, rows, starts[max(step - 1, 0)])
-        for step, (start, rows) in enumerate(zip(starts, batch_sizes, strict=False))
-    ]
+def list_starts(batch_sizes: tuple[int, ...]) -> list[int]:
+    """The place of the first token of each step."""
+    return [0, *accumulate(batch_sizes[:-1])]
 
 
 # ---------------------------------------------------------------- element-wise operations
@@ -203,11 +201,11 @@ def retreat_tensors(
     here = slice(start, start + count)
     (i, f, g, o), tanh_c, d_c = gates[here].chunk(4, 1), tanh_cells[here], grad_c[:count]
     d_i, d_f, d_g, d_o = grad_gates[here].chunk(4, 1)
-    d_c += grad_h * o * (1 - tanh_c.square())
+    d_c += grad_h[here] * o * (1 - tanh_c.square())
     d_i.copy_(d_c * g * i * (1 - i))
     d_f.copy_(d_c * cells_before[before : before + count] * f * (1 - f))
     d_g.copy_(d_c * i * (1 - g.square()))
-    d_o.copy_(grad_h * tanh_c * o * (1 - o))
+    d_o.copy_(grad_h[here] * tanh_c * o * (1 - o))
     d_c *= f
 
 
