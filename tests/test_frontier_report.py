@@ -55,10 +55,18 @@ def made_points(noise: dict[str, tuple[float, ...]] | None = None) -> pd.DataFra
 
 def test_straight_line_is_interpolated_exactly_and_never_extrapolated() -> None:
     x, y = [3.0, 1.0, 2.0], [6.0, 2.0, 4.0]
-    assert interpolate(x, y, [2.5, 1]).tolist() == [5, 2]
-    assert np.isnan(interpolate(x, y, [0.999, 3.001])).all()
-    assert np.isnan(interpolate([1.0], [2.0], [1])).all(), "one point is no curve"
-    assert interpolate([1, 1, 2], [2, 4, 5], [1]) == 3
+    assert interpolate(x, y, [2.5, 1], True).tolist() == [5, 2]
+    assert np.isnan(interpolate(x, y, [0.999, 3.001], True)).all()
+    assert np.isnan(interpolate([1.0], [2.0], [1], True)).all(), "one point is no curve"
+
+
+def test_cheaper_passage_counts_where_a_curve_turns_back() -> None:
+    # mi falls again at the last value of the knob, at a higher price
+    x, y = [1.0, 3.0, 2.0], [0.0, 2.0, 9.0]
+    assert interpolate(x, y, [2.0, 2.5, 3.0], True).tolist() == [1.0, 1.5, 2.0]
+    assert interpolate(x, y, [2.0, 2.5, 3.0], False).tolist() == [9.0, 5.5, 2.0]
+    assert interpolate([1, 1, 2], [2, 4, 5], [1], True) == 2
+    assert interpolate([1, 1, 2], [4, 2, 5], [1], True) == 2
 
 
 @given(
@@ -69,8 +77,8 @@ def test_interpolation_stays_within_its_neighbours(
     points: list[tuple[float, float]], target: float
 ) -> None:
     x, y = map(list, zip(*points, strict=True))
-    (found,) = interpolate(x, y, [target])
-    inside = min(x) <= target <= max(x) and len(set(x)) > 1
+    (found,) = interpolate(x, y, [target], True)
+    inside = min(x) <= target <= max(x)
     assert np.isnan(found) != inside
     if inside:
         assert min(y) - 1e-9 <= found <= max(y) + 1e-9

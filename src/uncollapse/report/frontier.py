@@ -3,10 +3,13 @@
 A head at one value of its knob shows that value, not the remedy. So runs of a head at several
 values form a curve for each seed: what it costs (nll minus plain's, paired by seed) against how
 much the code carries (mi, or the shuffled-z gap). Two heads are compared where their curves carry
-the same, interpolated between measured runs, and never beyond them.
+the same, interpolated between runs at neighbouring values of the knob, and never beyond them. Some
+knobs raise the rate but, from some value on, lower mi: where a curve passes the same mi twice, its
+cheaper passage counts.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -90,16 +93,24 @@ def find_knob(runs: pd.DataFrame) -> str:
 
 
 def interpolate(
-    x: Iterable[float], y: Iterable[float], targets: Sequence[float] | np.ndarray
+    x: Iterable[float], y: Iterable[float], targets: Sequence[float] | np.ndarray, lowest: bool
 ) -> np.ndarray:
-    """y at each target [n] by straight lines between points sorted by x; nan outside their span.
+    """y at each target [n] by straight lines from point to point; nan outside the span of x.
 
-    Points with the same x count as their mean.
+    The points are in the order of the knob, and x may fall where it goes on: of several values at
+    a target the lowest counts, or the highest.
     """
-    points = pd.DataFrame({"x": x, "y": y}).dropna().groupby("x")["y"].mean()
-    if len(points) < 2:
-        return np.full(len(targets), np.nan)
-    return np.interp(targets, points.index, points.to_numpy(), left=np.nan, right=np.nan)
+    targets = np.asarray(targets, float)
+    points = pd.DataFrame({"x": x, "y": y}).dropna().to_numpy(float)
+    found = np.full(len(targets), np.nan)
+    choose = np.fmin if lowest else np.fmax
+    for (x0, y0), (x1, y1) in pairwise(points):
+        share = (targets - x0) / (x1 - x0) if x1 != x0 else np.where(targets == x0, 0.0, np.nan)
+        inside = (share >= 0) & (share <= 1)
+        found = np.where(inside, choose(found, y0 + share * (y1 - y0)), found)
+        if x1 == x0:
+            found = np.where(inside, choose(found, y1), found)
+    return found
 
 
 def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, pd.Series]:
@@ -107,8 +118,8 @@ def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, p
     found: dict[str, pd.Series] = {}
     for curve, group in points.groupby("curve", sort=False):
         by_seed = {
-            seed: interpolate(runs[x], runs["d_nll"], [target])[0]
-            for seed, runs in group.groupby("seed")
+            seed: interpolate(runs[x], runs["d_nll"], [target], lowest=True)[0]
+            for seed, runs in group.sort_values("order").groupby("seed")
         }
         values = pd.Series(by_seed, dtype=float).dropna()
         if len(values):

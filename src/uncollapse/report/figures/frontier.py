@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import count_seeds, describe_left_out
 from uncollapse.report.frontier import explain_no_frontier, frontier_points, interpolate
@@ -163,7 +164,9 @@ def mean_frontier(group: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> Mean:
     spans = group.groupby("seed")[x].agg(["min", "max"])
     low, high = spans["min"].max(), spans["max"].min()
     grid = np.linspace(low, high, GRID_POINTS if low < high else 0)
-    seeds = [interpolate(runs[x], runs[y], grid) for _, runs in group.groupby("seed")]
+    lowest = y not in METRICS or METRICS[y].better != "higher"
+    ordered = group.sort_values("order")
+    seeds = [interpolate(runs[x], runs[y], grid, lowest) for _, runs in ordered.groupby("seed")]
     columns = np.array(seeds).T
     statistics = np.array([t_interval(column) for column in columns]).reshape(-1, 2)
     return grid, statistics[:, 0], statistics[:, 1]

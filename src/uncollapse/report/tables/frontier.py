@@ -70,7 +70,8 @@ def frontier_title(runs: pd.DataFrame, points: pd.DataFrame, targets: list[float
     beyond = [f"{target:g}" for target in INFORMATION_LEVELS if target not in targets]
     sentences = [
         f"nll minus plain's (nats, paired by seed) where {CARRIES[x]}, interpolated between runs "
-        "of one seed at neighbouring values of the head's knob and never beyond the measured span; "
+        "of one seed at neighbouring values of the head's knob and never beyond the measured span "
+        "(the cheaper passage, where a curve passes the same value twice); "
         "mean ± half-width of the 95 % t-interval over seeds, for each head on its own.",
         f"In brackets the rank at that {header}: heads share a rank unless the first of it is "
         "significantly lower. Tested are all pairs of heads on shared seeds: t-tests whose "
