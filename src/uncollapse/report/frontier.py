@@ -104,12 +104,11 @@ def interpolate(
     points = pd.DataFrame({"x": x, "y": y}).dropna().to_numpy(float)
     found = np.full(len(targets), np.nan)
     choose = np.fmin if lowest else np.fmax
-    for (x0, y0), (x1, y1) in pairwise(points):
-        share = (targets - x0) / (x1 - x0) if x1 != x0 else np.where(targets == x0, 0.0, np.nan)
-        inside = (share >= 0) & (share <= 1)
-        found = np.where(inside, choose(found, y0 + share * (y1 - y0)), found)
-        if x1 == x0:
-            found = np.where(inside, choose(found, y1), found)
+    for pair in pairwise(points):
+        (x0, y0), (x1, y1) = sorted(map(tuple, pair))
+        inside = (targets >= x0) & (targets <= x1)
+        line = np.interp(targets, [x0, x1], [y0, y1]) if x0 < x1 else choose(y0, y1)
+        found = np.where(inside, choose(found, line), found)
     return found
 
 
