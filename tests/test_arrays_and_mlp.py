@@ -10,7 +10,7 @@ from scipy import stats
 
 from uncollapse import contract
 from uncollapse.config.sections import load_section
-from uncollapse.data.arrays import divide_examples
+from uncollapse.data.shares import check_shares
 from uncollapse.errors import InputError
 from uncollapse.models.likelihoods import LIKELIHOODS, Likelihood
 
@@ -276,4 +276,4 @@ def test_labels_that_a_split_lacks_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shares", [[0.5, 0.5], [0.5, 0.4, 0.2], [1.0, 0.5, -0.5], [0.0, 0.5, 0.5]])
 def test_bad_shares_are_refused(shares: list[float]) -> None:
     with pytest.raises(InputError, match=r"^data\.split="):
-        divide_examples(100, shares)
+        check_shares(shares, 0)

@@ -1,6 +1,5 @@
 """Vectors of your own, from NumPy files: features, counts, or pixels of any shape."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,9 +8,10 @@ import numpy as np
 
 from uncollapse.data import SPLITS
 from uncollapse.data.digests import array_digest, fingerprint
+from uncollapse.data.shares import check_shares, describe_division, draw_splits
 from uncollapse.data.text import check_batching
 from uncollapse.data.vectors import VectorData
-from uncollapse.errors import InputError, check_integer, check_number, expand_home, first_line
+from uncollapse.errors import InputError, expand_home, first_line
 from uncollapse.interfaces.data import DataConfig
 
 ENDINGS = (".npy", ".npz")
@@ -48,18 +48,16 @@ class ArraysConfig(DataConfig):
             self.batching,
             labels=number_labels({split: labels for split, (_, labels) in found.items()}),
             content=fingerprint([array_digest(vectors[split]) for split in SPLITS]),
+            divided=self.file and describe_division(self.file, self.split, self.split_seed),
         )
 
     def divide(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
         """The examples of `file`, in an order drawn by split_seed, as three splits."""
+        check_shares(self.split, self.split_seed)
         x, labels = load_arrays(expand_home(str(self.file)))
-        check_integer("data.split_seed", self.split_seed, 0)
-        bounds = divide_examples(len(x), self.split)
-        order = np.random.default_rng(self.split_seed).permutation(len(x))
-        parts = dict(zip(SPLITS, np.split(order, bounds), strict=True))
         return {
             split: (x[part], {name: values[part] for name, values in labels.items()})
-            for split, part in parts.items()
+            for split, part in draw_splits(len(x), self.split, self.split_seed).items()
         }
 
     def read_folder(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -112,25 +110,6 @@ def is_float32(x: np.ndarray) -> bool:
     """Whether every number is finite, also as a float32."""
     with np.errstate(over="ignore"):
         return bool(np.isfinite(x.astype(np.float32)).all())
-
-
-def divide_examples(count: int, shares: Sequence[float]) -> list[int]:
-    """Where train ends and where valid ends, for shares of train, valid and test.
-
-    InputError unless they are three positive numbers with the sum 1 and no split is empty.
-    """
-    if len(shares) != len(SPLITS):
-        raise InputError(
-            f"data.split={list(shares)}: allowed are three shares, such as 0.8,0.1,0.1"
-        )
-    for share in shares:
-        check_number("data.split", share, 0, 1)
-    if abs(sum(shares) - 1) > 1e-6:
-        raise InputError(f"data.split={list(shares)}: the shares must add up to 1")
-    bounds = [round(count * shares[0]), round(count * (shares[0] + shares[1]))]
-    if min(bounds[0], bounds[1] - bounds[0], count - bounds[1]) < 1:
-        raise InputError(f"data.split={list(shares)}: {count} examples leave a split empty")
-    return bounds
 
 
 def number_labels(labels: Labels) -> Labels:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uncollapse.data.blocks import BLOCK_BYTES
 from uncollapse.data.packed import open_packed
 from uncollapse.data.tab_counts import TabCounts
 from uncollapse.data.table_columns import LABEL_NAMES, TEXT_NAMES
@@ -24,11 +25,12 @@ class Lines:
     """A file of one sentence a line, plain or compressed, UTF-8.
 
     With `labelled` a line is label TAB text; None: unknown, and lines that look labelled are
-    refused.
+    refused. chosen: the lines that are used, in increasing order (None: all).
     """
 
     path: Path
     labelled: bool | None = False
+    chosen: np.ndarray | None = None
     classes: None = None
 
     @property
@@ -40,7 +42,22 @@ class Lines:
         return self.path.stat().st_size
 
     def place(self, number: int) -> str:
-        return f"{self.path}, line {number + 1}"
+        return self.place_of_line(number if self.chosen is None else int(self.chosen[number]))
+
+    def place_of_line(self, line: int) -> str:
+        """The name in messages of a line of the file (from 0)."""
+        return f"{self.path}, line {line + 1}"
+
+    def count_rows(self) -> int:
+        """The number of lines, used or not. InputError for a file that is unreadable or empty."""
+        count, ended = 0, True
+        with open_packed(self.path) as (file, _):
+            while read := file.read(BLOCK_BYTES):
+                count, ended = count + read.count(b"\n"), read.endswith(b"\n")
+        count += not ended  # the last line need not end in a line break
+        if not count:
+            raise InputError(f"{self.path}: the file is empty")
+        return count
 
     def blocks(self, size: int) -> Iterator["LineBlock"]:
         """InputError for a file that is unreadable, damaged or blank."""
@@ -68,21 +85,37 @@ class Lines:
         if blank and not rest.strip():
             raise InputError(f"{self.path}: the file is empty")
 
-    def block(self, first: int, data: bytes, end: int) -> "LineBlock":
-        return LineBlock(self, first, data.removeprefix(BOM) if first == 0 else data, end)
+    def block(self, start: int, data: bytes, end: int) -> "LineBlock":
+        """The lines of `data`, from line `start` of the file on."""
+        data = data.removeprefix(BOM) if start == 0 else data
+        if self.chosen is None:
+            return LineBlock(self, start, data, end, start)
+        # of its own type, or numpy would convert all of it for each block
+        stop = start + data.count(b"\n") + (not data.endswith(b"\n"))
+        low, high = np.searchsorted(self.chosen, np.array([start, stop], self.chosen.dtype))
+        return LineBlock(self, int(low), data, end, start, self.chosen[low:high] - start)
 
 
 @dataclass(frozen=True)
 class LineBlock:
-    """Complete lines of a file; `first`: number of lines before them."""
+    """Complete lines of a file; `first`: number of used lines before them, `start`: of all lines.
+
+    chosen: which lines of the block are used, counted from 0 (None: all).
+    """
 
     source: Lines
     first: int
     data: bytes
     end: int
+    start: int
+    chosen: np.ndarray | None = None
 
     def columns(self) -> tuple["pa.Array", "pa.Array | None"]:
+        import pyarrow as pa
+
         lines = self.lines()
+        # all lines are checked, and then those of other splits are dropped
+        lines = lines if self.chosen is None else lines.take(pa.array(self.chosen))
         return self.split_labels(lines) if self.source.labelled else (lines, None)
 
     def tabs(self, texts: "pa.Array") -> TabCounts | None:
@@ -121,7 +154,7 @@ class LineBlock:
 
     def place_of(self, byte: int) -> str:
         """The name in messages of the line that holds a byte."""
-        return self.source.place(self.first + self.data[:byte].count(b"\n"))
+        return self.source.place_of_line(self.start + self.data[:byte].count(b"\n"))
 
     def split_labels(self, lines: "pa.Array") -> tuple["pa.Array", "pa.Array"]:
         """label TAB text -> (texts, labels).
@@ -152,11 +185,8 @@ class LineBlock:
 
     def check_header(self, lines: "pa.Array") -> None:
         """InputError for a first line of column names."""
-        cells = (
-            [cell.strip().lower() for cell in lines[0].as_py().split("\t")]
-            if self.first == 0 and len(lines)
-            else []
-        )
+        begins = self.start == 0 and len(lines) and (self.chosen is None or self.chosen[0] == 0)
+        cells = [cell.strip().lower() for cell in lines[0].as_py().split("\t")] if begins else []
         # both kinds of names, since a sentence may well begin with the word "text" or "label"
         if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
             raise InputError(

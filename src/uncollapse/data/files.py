@@ -23,10 +23,11 @@ from uncollapse.data.formats import FILE_FORMATS, recognise_format
 from uncollapse.data.hub import draw_at_most, open_hub_splits, select_columns
 from uncollapse.data.levels import Words, choose_level
 from uncollapse.data.profile import check_unknown_share
+from uncollapse.data.shares import check_shares, describe_division
 from uncollapse.data.survey import Shape
 from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.data.text_files import decide_labelled, find_text_files
+from uncollapse.data.text_files import decide_labelled, divide_rows, find_text_files
 from uncollapse.errors import InputError, check_choice, check_integer, expand_home
 from uncollapse.interfaces.data import DataConfig
 from uncollapse.json_types import JsonObject
@@ -48,7 +49,9 @@ CHOOSING = (
 
 @dataclass(kw_only=True)
 class TextConfig(DataConfig):
-    """Text from three files, from a folder with one file for each split, or from a hub set.
+    """Text from three files, a folder with one for each split, one file, or a hub set.
+
+    One file is divided at random, by the shares in `split` and by `split_seed`.
 
     Files are read as they are: `subset` and `tokenise` are for hub sets only. `column` and
     `label_column` are for hub sets and for files that are tables; in hub sets, `label` also names
@@ -60,6 +63,8 @@ class TextConfig(DataConfig):
 
     kind: ClassVar[str] = "text"
     name: str | None = None  # of a set with a file of its own; None: the user's own files
+    file: str | None = None
+    split: list[float] | None = None  # shares of train, valid and test, for one file
     train: str | None = None
     valid: str | None = None
     test: str | None = None
@@ -96,9 +101,11 @@ class TextConfig(DataConfig):
         level = choose_level(self.level, self.tokenizer)
         level.check(self.vocab_size, self.min_count)
         files = find_text_files(self)  # empty for a hub set
-        formats = {
-            split: recognise_format(path, self.format, self.column) for split, path in files.items()
+        by_path = {
+            path: recognise_format(path, self.format, self.column)
+            for path in dict.fromkeys(files.values())
         }
+        formats = {split: by_path[path] for split, path in files.items()}
         labelled = decide_labelled(self, formats) if files else self.hub_label is not None
         source = self.describe_source(files, formats, labelled)
         folder = self.choose_cache_folder(
@@ -132,7 +139,15 @@ class TextConfig(DataConfig):
             level=level,
             profiles=profiles,
             content=content,
+            divided=self.division,
         )
+
+    @property
+    def division(self) -> JsonObject | None:
+        """The file that is divided into the splits, and how; None for a file per split."""
+        if self.file is None or self.split is None:
+            return None
+        return describe_division(self.file, self.split, self.split_seed)
 
     def choose_cache_folder(self, key: str) -> Path:
         """The cache folder of a key: in `own_cache` unless `cache` has it already."""
@@ -160,21 +175,27 @@ class TextConfig(DataConfig):
         self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
     ) -> Iterator[dict[str, Source]]:
         """The splits as sources; tables are kept in a folder until the end of the block."""
-        label = self.file_label if labelled else None
-        # each table in a folder of its own, as two splits may have files of the same name
         with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-            yield {
-                split: Lines(path, labelled)
-                if formats[split] == "text"
-                else self.read_rows(path, formats[split], label, Path(scratch))
-                for split, path in files.items()
-            }
+            if self.file is not None and self.split is not None:
+                only = self.open_file(files["train"], formats["train"], labelled, Path(scratch))
+                yield divide_rows(only, self.split, self.split_seed)
+            else:
+                yield {
+                    split: self.open_file(path, formats[split], labelled, Path(scratch))
+                    for split, path in files.items()
+                }
 
-    def read_rows(self, path: Path, format: str, label: str | None, scratch: Path) -> TableRows:
-        """The rows of a file that is a table."""
+    def open_file(
+        self, path: Path, format: str, labelled: bool | None, scratch: Path
+    ) -> Lines | TableRows:
+        """A file as a source."""
+        if format == "text":
+            return Lines(path, labelled)
         from uncollapse.data.tables import read_table
 
+        # each table in a folder of its own, as two splits may have files of the same name
         columns, own = self.columns, Path(tempfile.mkdtemp(dir=scratch))
+        label = self.file_label if labelled else None
         return select_columns(
             str(path),
             read_table(path, format, columns, label, own),
@@ -225,6 +246,8 @@ class TextConfig(DataConfig):
             )
         check_integer("data.min_count", self.min_count, 1)
         check_integer("data.split_seed", self.split_seed, 0)
+        if self.file is not None:
+            check_shares(self.split, self.split_seed)
         for name in ("vocab_size", "max_length", *(f"{split}_size" for split in SPLITS)):
             if getattr(self, name) is not None:
                 check_integer(f"data.{name}", getattr(self, name), 1)
@@ -245,9 +268,12 @@ class TextConfig(DataConfig):
         """Digests and formats of files and columns of tables, or the identity of a hub set."""
         if not files:
             return {**hub_source(str(self.hub), self.revision), **self.choice()}
+        digests = {path: file_digest(path) for path in dict.fromkeys(files.values())}
         found: JsonObject = {
-            split: [file_digest(path), formats[split]] for split, path in files.items()
+            split: [digests[path], formats[split]] for split, path in files.items()
         }
+        if self.file is not None:
+            found |= {"split": self.split, "split_seed": self.split_seed}
         # the columns change the content of tables only
         plain = {*formats.values()} == {"text"}
         return found if plain else {**found, "columns": [*self.columns, self.file_label]}

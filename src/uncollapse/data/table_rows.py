@@ -42,6 +42,9 @@ class TableRows:
     def size(self) -> int:
         return self.table.num_rows
 
+    def count_rows(self) -> int:
+        return self.table.num_rows
+
     def place(self, number: int) -> str:
         row = number if self.chosen is None else int(self.chosen[number])
         return f"{self.where}, row {row + 1}"
@@ -55,7 +58,9 @@ class TableRows:
             part, stop = self.table.slice(start, rows), min(start + rows, self.size)
             if self.chosen is not None:
                 # positions in this slice of the rows that are used; `chosen` is sorted
-                low, high = np.searchsorted(self.chosen, [start, stop])
+                # of its own type, or numpy would convert all of it for each block
+                ends = np.array([start, stop], self.chosen.dtype)
+                low, high = np.searchsorted(self.chosen, ends)
                 part = part.take(pa.array(self.chosen[low:high] - start))
             yield TableBlock(self, first, part, stop)
             first += part.num_rows

@@ -23,7 +23,8 @@ class TextData(Data):
     [N] of any sentences, -inf for impossible ones), level (what a token is), profiles (split ->
     Profile, counted here where missing), skipped (split -> reason -> count), content (fingerprint
     of the user's files; None for data that the config determines), draw_epoch (the training
-    sentences of an epoch after the first; None: the same in every epoch).
+    sentences of an epoch after the first; None: the same in every epoch), divided (the file that
+    the splits come from, and their shares).
     """
 
     corpora: Mapping[str, Corpus] = field()
@@ -42,6 +43,7 @@ class TextData(Data):
     content: str | None = None
     draw_epoch: Callable[[int], Corpus] | None = None
     label_entropy: LabelEntropy | None = None
+    divided: JsonObject | None = None
 
     @property
     def inputs(self) -> int:
@@ -116,6 +118,7 @@ class TextData(Data):
             or None,
             "content": self.content,
             **({"fresh": True} if self.draw_epoch else {}),
+            **({"divided": self.divided} if self.divided else {}),
         }
 
     def listing(self) -> str | None:

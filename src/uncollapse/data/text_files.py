@@ -1,24 +1,31 @@
-"""Finds the three files of a text set, and decides whether their lines have labels."""
+"""Finds the files of a text set, and decides whether their lines have labels."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FORMAT_ENDINGS
 from uncollapse.data.hub import prepare_command
+from uncollapse.data.shares import draw_splits
 from uncollapse.data.split_files import find_split_file
+from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, expand_home
 
 if TYPE_CHECKING:
     from uncollapse.data.files import TextConfig
 
+Rows = TypeVar("Rows", Lines, TableRows)
 MANIFEST = "manifest.json"  # written by prepare_data.py beside the files of a set
 
 
 def find_text_files(cfg: "TextConfig") -> dict[str, Path]:
-    """The file of each split; empty where the hub is to be read."""
+    """The file of each split, the same for all with data.file; empty for a hub set."""
+    if cfg.file is not None:
+        return dict.fromkeys(SPLITS, find_divided_file(cfg, cfg.file))
     if cfg.dir is not None:
         # a folder has precedence over files and hub
         return {split: find_text_split(cfg, expand_home(cfg.dir), split) for split in SPLITS}
@@ -33,14 +40,36 @@ def find_text_files(cfg: "TextConfig") -> dict[str, Path]:
         )
     if missing:
         raise InputError(
-            "data=text needs a file for each split (or data.dir=FOLDER with all three); "
-            f"missing: {' '.join(missing)}"
+            "data=text needs a file for each split (or data.dir=FOLDER with all three, or "
+            f"data.file=FILE to be divided); missing: {' '.join(missing)}"
         )
     return {
         split: require_file(expand_home(path), f"data.{split}")
         for split, path in named.items()
         if path
     }
+
+
+def find_divided_file(cfg: "TextConfig", file: str) -> Path:
+    """The file that is divided into the splits. InputError if other files are given as well."""
+    given = [f"data.{key}" for key in ("dir", *SPLITS) if getattr(cfg, key) is not None]
+    if given:
+        raise InputError(
+            f"data.file={file}: it is divided into train, valid and test; leave it or "
+            f"{', '.join(given)} out"
+        )
+    return require_file(expand_home(file), "data.file")
+
+
+def divide_rows(source: Rows, shares: Sequence[float], seed: int) -> dict[str, Rows]:
+    """The splits of one source, each with its rows in the order of the file.
+
+    InputError where a split has no row.
+    """
+    parts = draw_splits(source.count_rows(), shares, seed)
+    for part in parts.values():
+        part.sort()  # in place: of a large file, the numbers stay in a temporary file
+    return {split: replace(source, chosen=part) for split, part in parts.items()}
 
 
 def find_text_split(cfg: "TextConfig", folder: Path, split: str) -> Path:

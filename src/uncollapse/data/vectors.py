@@ -49,6 +49,7 @@ class VectorData(Data):
     best_accuracy: BestAccuracy | None = None
     eigenvalues: tuple[float, ...] | None = None
     content: str | None = None  # a fingerprint, where the config alone does not determine the data
+    divided: JsonObject | None = None  # the file that the splits come from, and their shares
 
     @property
     def inputs(self) -> int:
@@ -89,6 +90,7 @@ class VectorData(Data):
             "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()}
             or None,
             "content": self.content,
+            **({"divided": self.divided} if self.divided else {}),
         }
 
 

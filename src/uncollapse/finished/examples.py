@@ -121,7 +121,8 @@ def list_given_sentences(examples: object) -> list[str] | list[Sequence[str]]:
 def separates_tokens(cfg: JsonMapping) -> bool:
     """Whether training separated punctuation first, as it does for some sets of the hub."""
     # files are read as they are, and have precedence over the hub
-    from_files = cfg.get("dir") is not None or any(cfg.get(split) for split in SPLITS)
+    places = ("file", "dir", *SPLITS)
+    from_files = any(cfg.get(place) is not None for place in places)
     return bool(cfg.get("tokenise")) and not from_files
 
 
