@@ -48,7 +48,9 @@ class ArraysConfig(DataConfig):
             self.batching,
             labels=number_labels({split: labels for split, (_, labels) in found.items()}),
             content=fingerprint([array_digest(vectors[split]) for split in SPLITS]),
-            divided=self.file and describe_division(self.file, self.split, self.split_seed),
+            divided=None
+            if self.file is None
+            else describe_division(self.file, self.split, self.split_seed),
         )
 
     def divide(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:

@@ -173,7 +173,7 @@ class TextConfig(DataConfig):
     @contextmanager
     def open_files(
         self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
-    ) -> Iterator[dict[str, Source]]:
+    ) -> Iterator[Mapping[str, Source]]:
         """The splits as sources; tables are kept in a folder until the end of the block."""
         with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
             if self.file is not None and self.split is not None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FORMAT_ENDINGS
@@ -18,7 +18,7 @@ from uncollapse.errors import InputError, expand_home
 if TYPE_CHECKING:
     from uncollapse.data.files import TextConfig
 
-Rows = TypeVar("Rows", Lines, TableRows)
+Rows: TypeAlias = Lines | TableRows
 MANIFEST = "manifest.json"  # written by prepare_data.py beside the files of a set
 
 
@@ -61,7 +61,7 @@ def find_divided_file(cfg: "TextConfig", file: str) -> Path:
     return require_file(expand_home(file), "data.file")
 
 
-def divide_rows(source: Rows, shares: Sequence[float], seed: int) -> dict[str, Rows]:
+def divide_rows(source: Rows, shares: Sequence[float], seed: int) -> Mapping[str, Rows]:
     """The splits of one source, each with its rows in the order of the file.
 
     InputError where a split has no row.
