@@ -300,7 +300,7 @@ def test_sampling_vectors_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     ]
     run(composed("head=plain", f"results={tmp_path}", *words), "plain", words)
     assert evaluate.main([str(folder_of(tmp_path, "plain")), "--metrics", "samples"]) == 2
-    assert "samples are for text and images" in capsys.readouterr().err
+    assert "samples are for models that generate examples" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -1,5 +1,6 @@
-"""Binary images, how grey images become binary, and the built-in digits."""
+"""Images, how they become binary, and the built-in digits."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -11,12 +12,13 @@ from torch.nn import functional
 
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.digests import array_digest, fingerprint
+from uncollapse.data.image_size import ImageSize, as_image_size
 from uncollapse.data.text import SPLITS, check_batching
 from uncollapse.errors import InputError, check_choice, check_integer
 from uncollapse.interfaces.data import Batch, Data, DataConfig
 from uncollapse.json_types import JsonObject
 
-BINARISE = ("dynamic", "fixed")
+BINARISE = ("dynamic", "fixed", "none")
 GREY_LEVELS = 255  # the largest grey value of a byte
 
 ImageSplit = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
@@ -24,11 +26,15 @@ ImageSplit = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, la
 
 @dataclass(frozen=True)
 class ImageBatch(Batch):
-    """B images: x [B, P] float32 of 0 and 1, row after row. `targets` is for text only."""
+    """B images: x [B, P] float32, arranged as in `ImageSize`. `targets` is for text only.
+
+    x is 0 or 1 where images are `binary`, and otherwise a grey value from 0 to 1.
+    """
 
     x: Tensor
     examples: np.ndarray
     targets: None = None
+    binary: bool = True
 
     def __len__(self) -> int:
         return len(self.x)
@@ -37,8 +43,13 @@ class ImageBatch(Batch):
         return replace(self, x=self.x.to(device))
 
     def bag_nll(self, outputs: Tensor) -> Tensor:
-        """-log of each image as P independent pixels with logits `outputs` [B, P]; [B] nats."""
-        return bernoulli_nll(self.x, outputs)
+        """-log p of each image, its P values independent given `outputs` [B, P]; [B] nats.
+
+        These are logits of binary pixels, and means of others, whose variance is 1.
+        """
+        if self.binary:
+            return bernoulli_nll(self.x, outputs)
+        return 0.5 * ((self.x - outputs).square() + math.log(2 * math.pi)).sum(-1)
 
 
 def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
@@ -50,11 +61,12 @@ def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
 
 @dataclass
 class ImageData(Data):
-    """Grey images: split -> [N, P] uint8, from 0 to `levels`.
+    """Grey or colour images: split -> [N, P] uint8, from 0 to `levels`.
 
-    A pixel is 1 with the probability grey / levels. Validation and test images are drawn once and
+    A value is 1 with the probability grey / levels. Validation and test images are drawn once and
     are the same in every run. With binarise=dynamic, training images are drawn again in each epoch
-    (Salakhutdinov & Murray 2008), identically for every head and seed; with fixed, once.
+    (Salakhutdinov & Murray 2008), identically for every head and seed; with fixed, once. With none,
+    values are grey / levels. image_size None: grey and square.
     """
 
     grey: Mapping[str, np.ndarray]
@@ -63,15 +75,25 @@ class ImageData(Data):
     binarise: str = "dynamic"
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     content: str | None = None  # fingerprint of the set before it was split
+    image_size: ImageSize | None = None
+    divided: JsonObject | None = None  # the folder that the splits come from, and their shares
+    ink: bool = True  # whether 1 is ink on paper, and shown dark, or light
 
     def __post_init__(self) -> None:
         # split -> the draw that is kept in memory, and its images
         self.drawn: dict[str, tuple[int, np.ndarray]] = {}
 
     @property
-    def inputs(self) -> int:
-        """P, the pixels of an image, a square number."""
-        return self.grey["train"].shape[1]
+    def inputs(self) -> ImageSize:
+        """P, the values of an image."""
+        if self.image_size is not None:
+            return self.image_size
+        return as_image_size(next(iter(self.grey.values())).shape[1])
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether values are 0 and 1."""
+        return self.binarise != "none"
 
     def size(self, split: str) -> int:
         return len(self.grey[split])
@@ -95,9 +117,11 @@ class ImageData(Data):
 
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> ImageBatch:
         """These examples as they are in an epoch."""
-        return ImageBatch(
-            torch.from_numpy(self.binary(split, epoch)[examples].astype(np.float32)), examples
-        )
+        if self.is_binary:
+            x = self.binary(split, epoch)[examples].astype(np.float32)
+        else:
+            x = self.grey[split][examples].astype(np.float32) / np.float32(self.levels)
+        return ImageBatch(torch.from_numpy(x), examples, binary=self.is_binary)
 
     def binary(self, split: str, epoch: int = 0) -> np.ndarray:
         """A split as 0 and 1 in an epoch, [N, P] bool."""
@@ -112,7 +136,8 @@ class ImageData(Data):
     def facts(self) -> JsonObject:
         """Pixels, sizes, how images became binary, and the number of classes."""
         return {
-            "pixels": self.inputs,
+            "pixels": int(self.inputs),
+            **({} if self.image_size is None else {"shape": list(self.image_size.shape)}),
             **{split: len(images) for split, images in self.grey.items()},
             "binarise": self.binarise,
             "classes": {
@@ -122,6 +147,7 @@ class ImageData(Data):
             "entropy": None,
             "oracle_nll": None,
             "content": self.content,
+            **({"divided": self.divided} if self.divided else {}),
         }
 
 

@@ -1,4 +1,4 @@
-"""Divides the examples of one file into the splits, by `data.split` and `data.split_seed`."""
+"""Divides one file or folder into the splits, by `data.split` and `data.split_seed`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +45,8 @@ def draw_splits(count: int, shares: Sequence[float], seed: int) -> dict[str, np.
     return dict(zip(SPLITS, np.split(order, bounds), strict=True))
 
 
-def describe_division(file: str, shares: Sequence[float], seed: int) -> JsonObject:
-    """What data.json says about it. The folder of the file is left out: it differs by machine."""
-    return {"file": Path(file).name, "split": list(shares), "split_seed": seed}
+def describe_division(
+    path: str, shares: Sequence[float], seed: int, kind: str = "file"
+) -> JsonObject:
+    """What data.json says about it. Only the last name of the path: the rest differs by machine."""
+    return {kind: Path(path).name, "split": list(shares), "split_seed": seed}

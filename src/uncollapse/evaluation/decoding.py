@@ -1,20 +1,22 @@
-"""Decode codes of an opened run into sentences or images that can be shown."""
+"""Decode codes of an opened run into sentences, images or vectors that can be shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, take_sentences
+from uncollapse.data.image_size import ImageSize
+from uncollapse.data.images import ImageData
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.view_files import SampleItem
 from uncollapse.models.text_vae import LONGEST
 
-Generated: TypeAlias = Corpus | Tensor  # sentences, or images [N, S * S]
+Generated: TypeAlias = Corpus | Tensor  # sentences, or images or vectors [N, P]
+NUMBERS_SHOWN = 12  # of a vector
 MOST_TOKENS = 1000  # per sentence, where tokens are characters, bytes or subwords
 
 
@@ -29,43 +31,55 @@ class Decoding:
     limits: Mapping[str, Any]
 
     def draw(self, z: Tensor, stream: int) -> Any:
-        """Sentences (a Corpus) or images [N, S * S] for codes z [N, D], drawn at random."""
+        """Sentences (a Corpus), images or vectors [N, P] for codes z [N, D], drawn at random."""
         return self.opened.model.generate(z, generator=self.opened.noise(stream), **self.limits)
 
     def most_likely(self, z: Tensor) -> list[SampleItem]:
-        """Sentences or images for points z [N, D], with the most likely word or pixel at every
-        position."""
+        """An item for each point z [N, D], with the most likely word or value at every position."""
         # a mean or an interpolation need not be a possible code (vMF): decode the nearest one
         codes = self.opened.any_posterior().project(z)
         return self.items(self.opened.model.generate(codes, greedy=True, **self.limits))
 
     def originals(self, split: str, examples: np.ndarray) -> list[SampleItem]:
-        """The examples themselves, as sentences or images."""
+        """The examples themselves."""
         data = self.opened.data
         if not is_text(self.opened):
-            return self.items(torch.from_numpy(data.binary(split)[examples]))
+            return self.items(data.batch(split, examples).x)
         return self.items(take_sentences(data.corpora[split], examples))
 
     def items(self, generated: Generated) -> list[SampleItem]:
-        """A Corpus as sentences, images [N, S * S] as arrays [S, S]."""
+        """Sentences and vectors as text, images as arrays of their brightness from 0 to 1."""
         if isinstance(generated, Corpus):
             return [*self.opened.data.texts(generated)]
-        # images are square (see flatten_squares)
-        side = int(generated.shape[1] ** 0.5)
-        return [*generated.cpu().numpy().reshape(-1, side, side)]
+        data, arrays = self.opened.data, self.arrays(generated)
+        if not isinstance(data, ImageData):
+            return [*map(format_vector, arrays)]
+        return [*(1 - arrays if data.ink else arrays)]
+
+    def arrays(self, generated: Tensor) -> np.ndarray:
+        """Images as [N, H, W] or [N, H, W, C], and vectors as [N, P]."""
+        inputs = self.opened.data.inputs
+        shape = inputs.shape if isinstance(inputs, ImageSize) else (inputs,)
+        return generated.cpu().numpy().reshape(-1, *shape)
+
+
+def format_vector(x: np.ndarray) -> str:
+    """The first numbers of a vector [P], and how many there are."""
+    shown = " ".join(f"{value:.4g}" for value in x[:NUMBERS_SHOWN])
+    return shown if len(x) <= NUMBERS_SHOWN else f"{shown} ... ({len(x):,} numbers)"
 
 
 def create_decoding(opened: OpenedRun, unknown: bool) -> Decoding:
     """How a run decodes codes. InputError for a model that cannot generate examples, and for
-    images if `unknown` is false."""
+    other data than text if `unknown` is false."""
     if not opened.model.can_generate:
         raise InputError(
-            f"{opened.run.folder}: samples are for text and images; "
-            "this model's outputs are neither"
+            f"{opened.run.folder}: samples are for models that generate examples, and "
+            f"{type(opened.model).__name__} has no `generate`"
         )
     if not is_text(opened):
         if not unknown:
-            raise InputError("--no-unknown: images have no unknown words")
+            raise InputError("--no-unknown: only text has unknown words")
         return Decoding(opened, {})
     return Decoding(opened, {"longest": longest_text(opened), "unknown": unknown})
 

@@ -19,13 +19,13 @@ DRAWN = 1000  # sentences from the prior that the metrics are computed from
 
 
 def evaluate_samples(opened: OpenedRun, settings: Settings) -> JsonObject:
-    """Write every view to a file, and return the metrics of drawn sentences; {} for images.
+    """Write every view to a file, and return the metrics of drawn sentences; {} without text.
 
     InputError for a model that cannot generate examples.
     """
     decoding = create_decoding(opened, settings.unknown)
     with evaluating(opened.model, train=False):
-        # images have no metrics of samples, so only text is drawn here
+        # only text has metrics of samples, and is drawn here
         drawn = decoding.draw(opened.prior_codes(DRAWN), 1) if is_text(opened) else None
         views = all_views(decoding, settings.split, drawn, DRAWN)
     folder = SAMPLES_FOLDER if settings.unknown else SAMPLES_KNOWN

@@ -8,13 +8,13 @@ import numpy as np
 
 from uncollapse.runs.layout import Run
 
-SampleItem = str | np.ndarray  # a sentence, or an image [S, S] of 0 and 1
+SampleItem = str | np.ndarray  # text, or the brightness of an image [H, W] or [H, W, C]
 IMAGE_SIDE = 56  # pixels to which smaller images are enlarged
 
 
 @dataclass(frozen=True)
 class View:
-    """A table of sentences or images: column names, and rows with a name and an item per column."""
+    """A table of texts or images: column names, and rows with a name and an item per column."""
 
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[SampleItem]]]
@@ -41,16 +41,22 @@ def encode_lines(texts: Iterable[str]) -> bytes:
 
 
 def encode_png(rows: Sequence[Sequence[SampleItem]]) -> bytes:
-    """Images [S, S] of 0 and 1 as one PNG, dark on light, with one row per row of the view."""
+    """Images of values from 0 to 1 as one PNG, with one row per row of the view."""
     from PIL import Image
 
-    images = np.array([[*row] for row in rows], dtype=float)  # [R, C, S, S]
-    # kron repeats each pixel; 1 - x, because ink is 1 and paper is white
-    enlarged = np.kron(1 - images, np.ones((max(1, IMAGE_SIDE // images.shape[-1]),) * 2))
+    images = np.array([[*row] for row in rows], dtype=float)  # [R, C, H, W] or [R, C, H, W, 3]
+    if images.ndim == 4:
+        images = images[..., None]
+    factor = max(1, IMAGE_SIDE // max(images.shape[2:4]))
+    enlarged = images.repeat(factor, axis=2).repeat(factor, axis=3)
     # a grey frame of two pixels separates neighbouring images
-    framed = np.pad(enlarged, ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=0.6)
-    # [R, C, S, S] -> [R, S, C, S], whose first two and last two axes form the grid
-    grid = framed.transpose(0, 2, 1, 3).reshape(framed.shape[0] * framed.shape[2], -1)
+    frame = ((0, 0), (0, 0), (2, 2), (2, 2), (0, 0))
+    framed = np.pad(enlarged, frame, constant_values=0.6)
+    # [R, C, H, W, 3] -> [R, H, C, W, 3], whose first four axes form the grid
+    count, _, height = framed.shape[:3]
+    grid = framed.swapaxes(1, 2).reshape(count * height, -1, framed.shape[-1])
     file = BytesIO()
-    Image.fromarray(np.uint8(255 * grid)).save(file, "PNG")
+    Image.fromarray(np.uint8(255 * (grid[..., 0] if grid.shape[-1] == 1 else grid))).save(
+        file, "PNG"
+    )
     return file.getvalue()

@@ -9,6 +9,7 @@ import numpy as np
 from uncollapse.data import SPLITS
 from uncollapse.data.corpus import UNK, Corpus
 from uncollapse.data.dialogue import DialogueData
+from uncollapse.data.image_size import ImageSize
 from uncollapse.data.images import ImageData
 from uncollapse.data.text import TextData
 from uncollapse.data.vectors import VectorData
@@ -47,8 +48,12 @@ def take_given(data: Data, cfg: JsonMapping, examples: object, seed: int) -> Giv
         unknown = np.add.reduceat(np.equal(corpus.tokens, UNK).astype(int), corpus.offsets[:-1])
         return GivenExamples(replace(data, corpora={GIVEN_SPLIT: corpus}), unknown)
     if isinstance(data, ImageData):
-        grey = draw_pixels_of(read_images(examples, data.inputs), seed)
-        return GivenExamples(replace(data, grey={GIVEN_SPLIT: grey}, levels=1))
+        images = read_images(examples, data.inputs)
+        if not data.is_binary:
+            grey = np.rint(images * data.levels).astype(np.uint8)
+            return GivenExamples(replace(data, grey={GIVEN_SPLIT: grey}))
+        pixels = draw_pixels_of(images, seed)
+        return GivenExamples(replace(data, grey={GIVEN_SPLIT: pixels}, levels=1))
     if isinstance(data, VectorData):
         return GivenExamples(
             replace(data, vectors={GIVEN_SPLIT: read_vectors(examples, data.inputs)})
@@ -129,18 +134,15 @@ def separates_tokens(cfg: JsonMapping) -> bool:
 # ---------------------------------------------------------------- images and vectors
 
 
-def read_images(examples: object, pixels: int) -> np.ndarray:
-    """Images [N, side, side] or [N, P], values from 0 to 1, as float64 [N, P]."""
-    side = int(pixels**0.5)
-    x = read_array(examples, f"images [N, {side}, {side}] or [N, {pixels}]")
-    if x.shape[1:] not in ((side, side), (pixels,)):
-        raise InputError(
-            f"an array of shape {list(x.shape)}: this run takes images [N, {side}, {side}] or "
-            f"[N, {pixels}]"
-        )
+def read_images(examples: object, size: ImageSize) -> np.ndarray:
+    """Images [N, H, W], [N, H, W, C] or [N, P], values from 0 to 1, as float64 [N, P]."""
+    wanted = f"images [N, {', '.join(map(str, size.shape))}] or [N, {size}]"
+    x = read_array(examples, wanted)
+    if x.shape[1:] not in (size.shape, (size,)):
+        raise InputError(f"an array of shape {list(x.shape)}: this run takes {wanted}")
     if not ((x >= 0) & (x <= 1)).all():  # false for NaN, too
         raise InputError("pixels outside 0 to 1: divide grey values by their largest one")
-    return x.reshape(len(x), pixels)
+    return x.reshape(len(x), size)
 
 
 def draw_pixels_of(images: np.ndarray, seed: int) -> np.ndarray:

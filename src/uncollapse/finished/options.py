@@ -60,7 +60,7 @@ class DecodingOptions:
         return [name for name, value in vars(self).items() if value != default.get(name)]
 
     def limits(self, text: bool) -> Limits:
-        """What `generate` takes. InputError where images are given an option of text."""
+        """What `generate` takes. InputError where other data are given an option of text."""
         if text:
             return {
                 "temperature": self.temperature,
@@ -70,5 +70,5 @@ class DecodingOptions:
             }
         for name in self.given:
             if name in ("top_k", "top_p", "beam", "unk"):
-                raise InputError(f"{name}: for sentences; images take temperature or greedy")
+                raise InputError(f"{name}: for sentences; others take temperature or greedy")
         return {"temperature": self.temperature}

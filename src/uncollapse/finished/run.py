@@ -26,7 +26,8 @@ from uncollapse.metrics.one_pass import evaluating
 from uncollapse.runs.reading import Saved, read_run
 from uncollapse.runs.rules import DEFAULT_RULE, RULES, chooses_the_same, select_weights
 
-Decoded: TypeAlias = list[str] | np.ndarray  # N sentences, or images [N, side, side] of 0 and 1
+# N sentences, images [N, H, W] or [N, H, W, C] of values from 0 to 1, or vectors [N, P]
+Decoded: TypeAlias = list[str] | np.ndarray
 DECODED_TOGETHER = 256  # codes
 MOST_INTERPOLATED = 10_000  # of an interpolation
 
@@ -76,9 +77,9 @@ class FinishedRun:
         """The posteriors of examples, or of a split of the run's own data, in their order.
 
         Text: a list of sentences, split into tokens as in training, or a list of lists of tokens.
-        Images: an array [N, side, side] or [N, P] of values from 0 to 1; a pixel is 1 with its
-        value as the probability, drawn by `seed`. Vectors: an array [N, P]. InputError for examples
-        of another kind or size.
+        Images: an array [N, H, W], [N, H, W, C] or [N, P] of values from 0 to 1; where the run's
+        images are binary, a value is the probability of a 1, drawn by `seed`. Vectors: an array
+        [N, P]. InputError for examples of another kind or size.
         """
         if (examples is None) == (split is None):
             raise InputError("encode: give either examples or split=NAME")
@@ -94,9 +95,9 @@ class FinishedRun:
         return EncodedExamples(numbers[:, :size], log_var, numbers[:, -1], unknown)
 
     def decode(self, z: object, *, seed: int = 0, **options: Unpack[DecodingWords]) -> Decoded:
-        """A sentence or an image for each code z [N, D], drawn by default.
+        """A sentence, an image or a vector for each code z [N, D], drawn by default.
 
-        greedy: the most likely word or pixel each time. temperature: above 1 more varied, below 1
+        greedy: the most likely word or value each time. temperature: above 1 more varied, below 1
         less. For sentences: top_k and top_p limit the words that are drawn; beam: so many
         hypotheses of a beam search; unk: whether <unk> may be written. InputError for codes of
         another size, and for options that contradict each other.
@@ -129,7 +130,7 @@ class FinishedRun:
         return self.decode(points, seed=seed, **choose_greedy(options))
 
     def sample(self, n: int, *, seed: int = 0, **options: Unpack[DecodingWords]) -> Decoded:
-        """n sentences or images: codes drawn from the prior, decoded as in `decode`."""
+        """n sentences, images or vectors: codes drawn from the prior, decoded as in `decode`."""
         checked, generator = DecodingOptions(**options), self.generator(seed)
         check_integer("n", n, 1)
         with evaluating(self.opened.model, train=False):
@@ -163,12 +164,12 @@ class FinishedRun:
         return self.prior.project(codes)
 
     def write(self, z: Tensor, options: DecodingOptions, generator: torch.Generator) -> Decoded:
-        """A sentence or an image for each code."""
+        """A sentence, an image or a vector for each code."""
         if isinstance(self.opened.data, DialogueData):
             raise InputError(DIALOGUE_HINT)
         text = is_text(self.opened)
         limits = options.limits(text)
-        # images have no unknown words, which the options have refused already
+        # other data have no unknown words, which the options have refused already
         decoding = create_decoding(self.opened, unknown=options.unk or not text)
         written: list[Any] = []
         with evaluating(self.opened.model, train=False):
@@ -176,7 +177,7 @@ class FinishedRun:
                 made = self.opened.model.generate(
                     codes, options.greedy, generator, **{**decoding.limits, **limits}
                 )
-                written += decoding.items(made)
+                written += decoding.items(made) if text else [*decoding.arrays(made)]
         return written if text else np.stack(written)
 
 

@@ -1,4 +1,4 @@
-"""A VAE of fully connected layers for binary images.
+"""A VAE of fully connected layers for images.
 
 Pixels are independent given z, so single dimensions may collapse, but never all of them.
 
@@ -13,11 +13,14 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from uncollapse.data.images import ImageBatch, bernoulli_nll
+from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
 from uncollapse.errors import MAX_SIZE, check_integer
+from uncollapse.interfaces.data import Data
 from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
+from uncollapse.models.image_values import check_image_values, make_image_likelihood
+from uncollapse.models.likelihoods import generate_values
 
 
 @dataclass
@@ -27,11 +30,13 @@ class ImageMLPConfig(ModelConfig):
     takes: ClassVar[str] = "images"
     hidden: int
     latent: int
+    likelihood: str
+    levels: int  # of discretised_logistic
 
     def build(self, inputs: int, posterior: MakeHead, decoder: Options | None = None) -> "ImageMLP":
         """`posterior` is called with (hidden, latent).
 
-        InputError for a size below 1 and for word dropout.
+        InputError for a size below 1, an unknown likelihood and for word dropout.
         """
         decoder = decoder or Options()
         decoder.refuse_word_dropout(
@@ -43,7 +48,7 @@ class ImageMLPConfig(ModelConfig):
 
 
 class ImageMLP(Model):
-    """x [B, P] of 0 and 1."""
+    """x [B, P]."""
 
     def __init__(self, cfg: ImageMLPConfig, pixels: int, posterior: MakeHead, decoder: Options):
         super().__init__()
@@ -51,24 +56,29 @@ class ImageMLP(Model):
         self.encoder = make_layers(pixels, cfg.hidden)
         self.decoder = make_layers(cfg.latent, cfg.hidden)
         self.pixels = nn.Linear(cfg.hidden, pixels)
+        self.likelihood = make_image_likelihood(cfg.likelihood, pixels, cfg.levels)
         self.posterior = posterior(cfg.hidden, cfg.latent)
         self.output = decoder.output(cfg.latent, pixels)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        generative = (self.decoder, self.pixels, self.output)
+        generative = (self.decoder, self.pixels, self.likelihood, self.output)
         return {
             "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
             "decoder": [parameter for module in generative for parameter in module.parameters()],
         }
 
+    def check_data(self, data: Data) -> None:
+        check_image_values(self.likelihood, data)
+
     def encode(self, batch: ImageBatch) -> Posterior:
         return self.posterior(self.encoder(center_pixels(batch.x)))
 
     def nll(self, batch: ImageBatch, z: Tensor) -> Tensor:
-        return bernoulli_nll(batch.x, self.logits(z))
+        loss: Tensor = self.likelihood(self.outputs(z), batch.x)
+        return loss
 
-    def logits(self, z: Tensor) -> Tensor:
-        """z [..., D] -> [..., P]."""
+    def outputs(self, z: Tensor) -> Tensor:
+        """z [..., D] -> logits or means [..., P]."""
         return self.output(self.pixels, self.decoder(z), self.output.features(z))
 
     @torch.no_grad()
@@ -79,18 +89,8 @@ class ImageMLP(Model):
         generator: torch.Generator | None = None,
         **limits: Unpack[Limits],
     ) -> Tensor:
-        """Images of 0 and 1 [N, P]: pixels drawn or, if greedy, the more likely value of each."""
-        return draw_pixels(self.logits(z), greedy, generator, limits.get("temperature", 1.0))
-
-
-def draw_pixels(
-    logits: Tensor, greedy: bool, generator: torch.Generator | None, temperature: float = 1.0
-) -> Tensor:
-    """Pixels of 0 and 1 in the shape of their logits, drawn at a temperature > 0 or greedily."""
-    # a logit above 0 is a probability above 1/2
-    if greedy:
-        return (logits > 0).to(logits.dtype)
-    return torch.bernoulli(torch.sigmoid(logits / temperature), generator=generator)
+        """Images [N, P]: values drawn or, if greedy, the most likely value of each."""
+        return generate_values(self.likelihood, self.outputs(z), greedy, generator, limits)
 
 
 def make_layers(inputs: int, hidden: int) -> nn.Sequential:
@@ -99,5 +99,5 @@ def make_layers(inputs: int, hidden: int) -> nn.Sequential:
 
 
 def center_pixels(x: Tensor) -> Tensor:
-    """Pixels of 0 and 1 as -1 and 1; 0 is then free to mark a dropped pixel."""
+    """Values from 0 to 1 as -1 to 1; 0 is then free to mark a dropped pixel."""
     return 2 * x - 1

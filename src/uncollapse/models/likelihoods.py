@@ -25,15 +25,19 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
 
 from uncollapse.errors import InputError, check_integer, check_number
+from uncollapse.interfaces.model import Limits
 
 SMALLEST_VARIANCE = 1e-6  # keeps the density of an entry that is constant finite
 SMALLEST_LOG_SCALE = -7.0  # as in the code of PixelCNN++; keeps a wrong pixel affordable
+LARGEST_LOG_MEAN = 20.0  # of counts that are drawn, about 5e8
 LARGEST_LOG_THETA = 12.0  # nearly Poisson; above it, lgamma of theta loses the digits of x
 MOST_LEVELS = 65536
 
 
 class Likelihood(nn.Module):
     """-log p(x|z) in nats, from outputs [..., P] for x [B, P]."""
+
+    levels: int | None = None  # how many values an entry can have, where that is a setting
 
     @abstractmethod
     def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
@@ -45,6 +49,29 @@ class Likelihood(nn.Module):
 
     def check(self, x: np.ndarray) -> None:
         """InputError for values [N, P] that this likelihood gives no probability."""
+
+    @abstractmethod
+    def most_likely(self, outputs: Tensor) -> Tensor:
+        """The value with the largest probability of each entry."""
+
+    @abstractmethod
+    def draw(
+        self, outputs: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """A value drawn for each entry: above temperature 1 more varied, below 1 less."""
+
+
+def generate_values(
+    likelihood: Likelihood,
+    outputs: Tensor,
+    greedy: bool,
+    generator: torch.Generator | None,
+    limits: Limits,
+) -> Tensor:
+    """Entries in the shape of their outputs: the most likely ones if greedy, or drawn."""
+    if greedy:
+        return likelihood.most_likely(outputs)
+    return likelihood.draw(outputs, generator, limits.get("temperature", 1.0))
 
 
 def gaussian_nll(x: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor:
@@ -61,20 +88,33 @@ class FixedGaussian(Likelihood):
         super().__init__()
         self.variance = check_number("model.variance", variance, 0)
 
+    def spread(self) -> Tensor | float:
+        """The variance, one or [P]."""
+        return self.variance
+
     def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
-        return gaussian_nll(x, outputs, self.variance)
+        return gaussian_nll(x, outputs, self.spread())
+
+    def most_likely(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    def draw(
+        self, outputs: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """The temperature multiplies the variance, which gives p^(1 / temperature)."""
+        noise = torch.empty_like(outputs).normal_(generator=generator)
+        return outputs + noise * (temperature * torch.as_tensor(self.spread())).sqrt()
 
 
-class LearnedGaussian(Likelihood):
+class LearnedGaussian(FixedGaussian):
     """A variance for each entry, from the same start as a fixed one."""
 
     def __init__(self, size: int, variance: float, levels: int):
-        super().__init__()
-        first = math.log(check_number("model.variance", variance, 0))
-        self.log_variance = nn.Parameter(torch.full((size,), first))
+        super().__init__(size, variance, levels)
+        self.log_variance = nn.Parameter(torch.full((size,), math.log(self.variance)))
 
-    def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
-        return gaussian_nll(x, outputs, self.log_variance.exp() + SMALLEST_VARIANCE)
+    def spread(self) -> Tensor:
+        return self.log_variance.exp() + SMALLEST_VARIANCE
 
 
 class SharedGaussian(LearnedGaussian):
@@ -92,22 +132,44 @@ class DiscretisedLogistic(Likelihood):
 
     def __init__(self, size: int, variance: float, levels: int):
         super().__init__()
-        self.levels = check_integer("model.levels", levels, 2, MOST_LEVELS)
+        self.levels: int = check_integer("model.levels", levels, 2, MOST_LEVELS)
         # a logistic distribution of scale s has the variance (pi s)^2 / 3
         scale = math.sqrt(3 * check_number("model.variance", variance, 0)) / math.pi
         self.log_scale = nn.Parameter(torch.full((size,), math.log(scale)))
 
     def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
+        return -self.log_masses(outputs, x).sum(-1)
+
+    def log_masses(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """The log probability of each entry."""
         half = 0.5 / (self.levels - 1)  # of a bin
         inverse = torch.exp(-self.log_scale.clamp_min(SMALLEST_LOG_SCALE))
         upper, lower = (x + half - outputs) * inverse, (x - half - outputs) * inverse
         # log(sigmoid(upper) - sigmoid(lower)) without that difference; its last term is that of
         # upper - lower
         inside = logsigmoid(upper) + logsigmoid(-lower) + log_one_minus_exp(2 * half * inverse)
-        log_mass = torch.where(
+        return torch.where(
             x <= half, logsigmoid(upper), torch.where(x >= 1 - half, logsigmoid(-lower), inside)
         )
-        return -log_mass.sum(-1)
+
+    def most_likely(self, outputs: Tensor) -> Tensor:
+        """The nearest value or, as the outer bins reach to infinity, one of these."""
+        nearest = self.round_to_level(outputs)
+        values = torch.stack([nearest, torch.zeros_like(nearest), torch.ones_like(nearest)])
+        best = self.log_masses(outputs, values).argmax(0, keepdim=True)
+        return values.gather(0, best)[0]
+
+    def draw(
+        self, outputs: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """The temperature multiplies the scale."""
+        # float64, where a uniform number is neither 0 nor 1
+        uniform = torch.empty_like(outputs, dtype=torch.float64).uniform_(generator=generator)
+        scale = temperature * torch.exp(self.log_scale.clamp_min(SMALLEST_LOG_SCALE))
+        return self.round_to_level(outputs + scale * torch.logit(uniform, 1e-12).to(outputs))
+
+    def round_to_level(self, x: Tensor) -> Tensor:
+        return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
 
     def scale_inputs(self, x: Tensor) -> Tensor:
         return 2 * x - 1
@@ -149,6 +211,25 @@ class NegativeBinomial(Likelihood):
         )
         return -log_prob.sum(-1).to(outputs)
 
+    def most_likely(self, outputs: Tensor) -> Tensor:
+        theta = self.log_theta.clamp_max(LARGEST_LOG_THETA).exp()
+        return (outputs.exp() * (1 - 1 / theta)).clamp_min(0).floor()
+
+    def draw(
+        self, outputs: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """InputError for another temperature than 1."""
+        if temperature != 1:
+            raise InputError(f"temperature={temperature}: counts are drawn at temperature 1 only")
+        # numpy draws from this distribution, with a seed from the generator
+        device = outputs.device
+        seed = torch.randint(2**62, (), generator=generator, device=device)
+        theta = self.log_theta.double().clamp_max(LARGEST_LOG_THETA).exp()
+        mean = outputs.double().clamp_max(LARGEST_LOG_MEAN).exp()
+        share = (theta / (theta + mean)).cpu().numpy()
+        counts = np.random.default_rng(int(seed)).negative_binomial(theta.cpu().numpy(), share)
+        return torch.from_numpy(counts).to(outputs)
+
     def scale_inputs(self, x: Tensor) -> Tensor:
         """Logarithms: counts span orders of magnitude."""
         return x.log1p()
@@ -170,6 +251,15 @@ class Bernoulli(Likelihood):
     def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
         losses = binary_cross_entropy_with_logits(outputs, x.expand_as(outputs), reduction="none")
         return losses.sum(-1)
+
+    def most_likely(self, outputs: Tensor) -> Tensor:
+        # a logit above 0 is a probability above 1/2
+        return (outputs > 0).to(outputs.dtype)
+
+    def draw(
+        self, outputs: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        return torch.bernoulli(torch.sigmoid(outputs / temperature), generator=generator)
 
     def check(self, x: np.ndarray) -> None:
         if not np.isin(x, (0, 1)).all():

@@ -5,18 +5,19 @@ two hidden layers of tanh units on either side as in `image_mlp`.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
+import torch
 from torch import Tensor, nn
 
 from uncollapse.data.vectors import VectorBatch, VectorData
 from uncollapse.decoders import Options
 from uncollapse.errors import MAX_SIZE, check_choice, check_integer
 from uncollapse.interfaces.data import Data
-from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.models.image_mlp import make_layers
-from uncollapse.models.likelihoods import LIKELIHOODS
+from uncollapse.models.likelihoods import LIKELIHOODS, generate_values
 
 
 @dataclass
@@ -74,6 +75,20 @@ class MLP(Model):
         return self.posterior(self.encoder(self.likelihood.scale_inputs(batch.x)))
 
     def nll(self, batch: VectorBatch, z: Tensor) -> Tensor:
-        outputs = self.output(self.values, self.decoder(z), self.output.features(z))
-        loss: Tensor = self.likelihood(outputs, batch.x)
+        loss: Tensor = self.likelihood(self.outputs(z), batch.x)
         return loss
+
+    def outputs(self, z: Tensor) -> Tensor:
+        """z [..., D] -> what the likelihood reads, [..., P]."""
+        return self.output(self.values, self.decoder(z), self.output.features(z))
+
+    @torch.no_grad()
+    def generate(
+        self,
+        z: Tensor,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+        **limits: Unpack[Limits],
+    ) -> Tensor:
+        """Vectors [N, P]: entries drawn or, if greedy, the most likely value of each."""
+        return generate_values(self.likelihood, self.outputs(z), greedy, generator, limits)
