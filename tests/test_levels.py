@@ -241,9 +241,15 @@ def test_levels_are_separate_cache_entries(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"level": "letters"}, "data.level=letters: allowed are word, char, byte, tokens"),
+        (
+            {"level": "letters"},
+            "data.level=letters: allowed are word, char, byte, tokens, function",
+        ),
         ({"level": "tokens"}, "data.level=tokens: needs data.tokenizer=FILE"),
-        ({"tokenizer": "x.json"}, "data.tokenizer=x.json: read with data.level=tokens only"),
+        (
+            {"tokenizer": "x.json"},
+            "data.tokenizer=x.json: read with data.level=tokens or function only",
+        ),
         (
             {"level": "tokens", "tokenizer": "/no/such"},
             "data.tokenizer=/no/such: cannot be read (No such file",

@@ -37,7 +37,7 @@ def project(outside: Path) -> Path:
     """A new project, as the current folder, with the files of the page."""
     start_project(Path("mine"))
     os.chdir("mine")
-    for name in ("mine/gru.py", "conf/model/gru.yaml", "tests/test_gru.py"):
+    for name in ("mine/gru.py", "conf/model/gru.yaml", "tests/test_gru.py", "mine/words.py"):
         Path(name).write_text(find_block(f"# {name}\n"))
     read_project()
     return outside / "mine"
@@ -59,6 +59,16 @@ def test_model_of_the_page_takes_heads_of_every_slot(head: str, project: Path) -
 def test_model_of_the_page_trains_and_writes_sentences(project: Path) -> None:
     folder = Case("bn_mu", GRU, project / "runs").full
     assert len(uncollapse.load(folder).sample(3, beam=2)) == 3
+
+
+def test_tokeniser_of_the_page_makes_the_tokens(project: Path) -> None:
+    words = ("data=reviews", "data.level=function", "data.tokenizer=mine.words.split")
+    words += ("data.join=mine.words.join", f"data.cache={project / 'cache'}")
+    data = Case("plain", words, project / "runs").parts("model.latent=3").data
+    text = "Not good , really !"
+    assert data.level.tokens_of(text) == ["not", "good", ",", "really", "!"]
+    assert data.level.text_of(data.level.tokens_of(text)) == "not good, really!"
+    assert data.facts()["level"] == "function"
 
 
 @pytest.mark.slow

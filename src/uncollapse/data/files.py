@@ -16,12 +16,13 @@ import numpy as np
 from uncollapse.data.blocks import Source
 from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache, write_cache
 from uncollapse.data.corpus import Corpus, take_sentences
-from uncollapse.data.digests import file_digest, fingerprint, hub_source
+from uncollapse.data.digests import file_digest, fingerprint, hub_source, json_digest
 from uncollapse.data.facts import require_facts
 from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FILE_FORMATS, recognise_format
 from uncollapse.data.hub import draw_at_most, open_hub_splits, select_columns
-from uncollapse.data.levels import Words, choose_level
+from uncollapse.data.level_choice import choose_level
+from uncollapse.data.levels import Words
 from uncollapse.data.profile import check_unknown_share
 from uncollapse.data.shares import check_shares, describe_division
 from uncollapse.data.survey import Shape
@@ -80,6 +81,7 @@ class TextConfig(DataConfig):
     tokenise: bool = False
     level: str
     tokenizer: str | None
+    join: str | None = None  # level=function: a function that writes tokens as text
     train_size: int | None
     valid_size: int | None
     test_size: int | None
@@ -98,7 +100,7 @@ class TextConfig(DataConfig):
         InputError for files or sets that are missing, damaged or left without a sentence.
         """
         self.check()
-        level = choose_level(self.level, self.tokenizer)
+        level = choose_level(self.level, self.tokenizer, self.join)
         level.check(self.vocab_size, self.min_count)
         files = find_text_files(self)  # empty for a hub set
         by_path = {
@@ -107,17 +109,17 @@ class TextConfig(DataConfig):
         }
         formats = {split: by_path[path] for split, path in files.items()}
         labelled = decide_labelled(self, formats) if files else self.hub_label is not None
-        source = self.describe_source(files, formats, labelled)
+        source = self.describe_source(files, formats, labelled, level)
         folder = self.choose_cache_folder(
             cache_key(source, {name: getattr(self, name) for name in SHAPING})
         )
         ensure_cache(folder, lambda: self.fill_cache(folder, files, formats, labelled, level))
         # the rows of a hub set were drawn before it was tokenised
-        data = self.read_data(folder, level, limited=bool(files), content=fingerprint(source))
+        data = self.read_data(folder, level, limited=bool(files), source=source)
         check_unknown_share(data.facts())
         return data
 
-    def read_data(self, folder: Path, level: Words, limited: bool, content: str) -> TextData:
+    def read_data(self, folder: Path, level: Words, limited: bool, source: JsonObject) -> TextData:
         """The data of a cache folder; with `limited`, reduced to the sizes in the config."""
         cached, labels, meta = read_cache(folder)
         corpora, profiles = cached, meta["profiles"]
@@ -127,6 +129,10 @@ class TextConfig(DataConfig):
             profiles = {
                 split: p for split, p in profiles.items() if corpora[split] is cached[split]
             }
+        if level.has_own_code:
+            # whatever the code looks like now, data are the same if their tokens are
+            tokens = [meta["files"], json_digest(meta["vocabulary"])]
+            source = {**source, "tokenizer": tokens}
         name = self.label or self.label_column or "label"
         return TextData(
             corpora,
@@ -138,7 +144,7 @@ class TextConfig(DataConfig):
             classes={name: tuple(meta["classes"])} if labels else {},
             level=level,
             profiles=profiles,
-            content=content,
+            content=fingerprint(source),
             divided=self.division,
         )
 
@@ -257,12 +263,15 @@ class TextConfig(DataConfig):
         return {**{name: getattr(self, name) for name in CHOOSING}, "label": self.hub_label}
 
     def describe_source(
-        self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
+        self,
+        files: dict[str, Path],
+        formats: Mapping[str, str],
+        labelled: bool | None,
+        level: Words,
     ) -> JsonObject:
         """The content of the data, independent of its location: the cache key depends on it."""
-        content, tokenizer = self.describe_content(files, formats), self.tokenizer
-        digest = None if tokenizer is None else file_digest(expand_home(tokenizer))
-        return {"content": content, "labels": labelled, "tokenizer": digest}
+        content = self.describe_content(files, formats)
+        return {"content": content, "labels": labelled, "tokenizer": level.describe()}
 
     def describe_content(self, files: dict[str, Path], formats: Mapping[str, str]) -> JsonObject:
         """Digests and formats of files and columns of tables, or the identity of a hub set."""

@@ -1,5 +1,7 @@
 """The levels of tokens: words, characters, bytes, or the subwords of a `tokenizers` file.
 
+`function_level` has those that a function of the user makes.
+
 Every level starts from the same words of a sentence, with one space between them, so all levels
 agree on its characters and bytes. A level also turns tokens back into text.
 """
@@ -15,9 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
+from uncollapse.data.digests import file_digest
 from uncollapse.data.sentence_sizes import encode_utf8, join_arrow_words
 from uncollapse.data.words import build_vocabulary, count_words, encode_words, token_type
-from uncollapse.errors import InputError, check_choice, expand_home
+from uncollapse.errors import InputError
+from uncollapse.json_types import Json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,9 +46,14 @@ class Words:
     unit: ClassVar[str] = "words"
     between: ClassVar[str] = " "  # what stands between two tokens of a text
     splits_words: ClassVar[bool] = False  # whether a word can be several tokens
+    has_own_code: ClassVar[bool] = False  # whether code of the user makes the tokens
 
     def check(self, limit: int | None, min_count: int) -> None:
         """InputError for vocabulary bounds that do not fit this level."""
+
+    def describe(self) -> Json:
+        """What the tokens depend on besides the name of the level: it is in the cache key."""
+        return None
 
     def split(self, words: "pa.Array", offsets: np.ndarray) -> tuple["Units", np.ndarray]:
         """The tokens of all sentences, flat, and their offsets [N+1], from their words."""
@@ -187,6 +196,10 @@ class Subwords(Words):
             unknown = tokenizer.token_to_id(model["unk_token"])
         return cls(str(path), tokenizer, unknown)
 
+    def describe(self) -> Json:
+        """The digest of the file."""
+        return file_digest(Path(self.path))
+
     @property
     def size(self) -> int:
         """The number of entries of the file."""
@@ -239,32 +252,6 @@ class Subwords(Words):
             if len(piece)
         )
         return escape_controls(" ".join(spelled))
-
-
-TOKEN_LEVELS: dict[str, type[Words]] = {
-    level.name: level for level in (Words, Characters, Bytes, Subwords)
-}
-
-
-def choose_level(name: object, tokenizer: str | None) -> Words:
-    """The level by its name.
-
-    InputError for an unknown level, a missing tokenizer file, or one that the level does not read.
-    """
-    level = TOKEN_LEVELS[check_choice("data.level", name, TOKEN_LEVELS)]
-    if level is Subwords:
-        if tokenizer is None:
-            raise InputError(
-                "data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package "
-                "`tokenizers`"
-            )
-        return Subwords.read(expand_home(tokenizer))
-    if tokenizer is not None:
-        raise InputError(
-            f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with "
-            f"data.level={name}"
-        )
-    return level()
 
 
 def check_fixed_vocabulary(level: str, size: int, limit: int | None, min_count: int) -> None:

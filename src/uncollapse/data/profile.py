@@ -6,7 +6,7 @@ from typing import TypedDict
 import numpy as np
 
 from uncollapse.data.corpus import UNK, Corpus
-from uncollapse.data.levels import TOKEN_LEVELS
+from uncollapse.data.level_choice import TOKEN_LEVELS
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonMapping
 
