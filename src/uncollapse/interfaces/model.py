@@ -19,11 +19,11 @@ MakeHead = Callable[[int, int], PosteriorHead]  # (hidden, latent) -> head
 
 
 class Limits(TypedDict, total=False):
-    """How examples are generated. Image models read `temperature` only."""
+    """How examples are generated. Models of images and vectors read `temperature` only."""
 
     longest: int  # words
     unknown: bool  # whether the unknown word may be written
-    temperature: float  # logits are divided by it before a word or pixel is drawn
+    temperature: float  # above 1, words and values are drawn with more variety, below 1 with less
     top_k: int | None  # draw among so many most likely words
     top_p: float | None  # draw among the most likely words that have this probability together
     beam: int | None  # beam search with so many hypotheses, which draws nothing
@@ -62,7 +62,7 @@ class Model(nn.Module, metaclass=Interface, interface=True):
     ) -> Any:
         """An example x for each code z [N, D]: sampled or, if `greedy`, the most likely outputs.
 
-        Text models return a Corpus and keep the limits; image models return pixels [N, P].
+        Text models return a Corpus and keep the limits; others return values [N, P].
         """
         raise NotImplementedError(f"{type(self).__name__} does not generate examples")
 

@@ -11,7 +11,7 @@ from uncollapse.report.text import escape_invisible
 from uncollapse.runs.layout import SAMPLES_FOLDER
 
 VIEW_CAPTIONS = {
-    "prior": "Codes drawn from the prior, decoded by drawing each word or pixel at random, and by "
+    "prior": "Codes drawn from the prior, decoded by drawing each word or value at random, and by "
     "taking the most likely one.",
     "reconstructions": "Test examples; greedy decodings of their posterior means; and random "
     "decodings of codes drawn from their posteriors.",
