@@ -91,6 +91,10 @@ BAD = {
         "seed=0,1: several values make a sweep, which needs -m; "
         "a single text is typed 'seed=\"0,1\"'"
     ),
+    "data.split=0.8,0.1,0.1": (
+        "data.split=0.8,0.1,0.1: several values make a sweep, which needs -m; write a list as "
+        "data.split=[0.8,0.1,0.1]; a single text is typed 'data.split=\"0.8,0.1,0.1\"'"
+    ),
     "head=plain,bn_mu": "head=plain,bn_mu: several values make a sweep, which needs -m",
     # common keys
     "seed=-1": "seed=-1: allowed is an integer of at least 0",

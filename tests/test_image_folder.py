@@ -13,7 +13,7 @@ from schemas import ImageFolderConfig
 import uncollapse
 from uncollapse.data import SPLITS
 from uncollapse.data.images import ImageData
-from uncollapse.data.shares import draw_splits
+from uncollapse.data.shares import draw_rows
 from uncollapse.errors import InputError
 from uncollapse.evaluation import command as evaluate
 from uncollapse.run import run
@@ -55,7 +55,7 @@ def test_folder_is_divided_and_read_pixel_by_pixel(shape: tuple[int, ...], tmp_p
     data = read(tmp_path / "all")
     assert data.inputs == np.prod(shape) and data.inputs.shape == shape
     assert [data.size(split) for split in SPLITS] == [12, 6, 6]
-    for split, numbers in draw_splits(24, SHARES, 0).items():
+    for split, numbers in draw_rows(24, SHARES, 0).items():
         numbers = np.sort(numbers)
         np.testing.assert_array_equal(data.grey[split], x[numbers].reshape(len(numbers), -1))
         assert data.labels[split]["class"].tolist() == (numbers // 8).tolist()
@@ -101,7 +101,7 @@ def test_values_are_drawn_or_kept(tmp_path: Path) -> None:
     x = write_folder(tmp_path)
     examples = np.arange(12)
     kept = read(tmp_path, binarise="none").batch("train", examples)
-    numbers = np.sort(draw_splits(24, SHARES, 0)["train"])
+    numbers = np.sort(draw_rows(24, SHARES, 0)["train"])
     np.testing.assert_allclose(kept.x, x[numbers].reshape(12, -1) / 255, rtol=1e-6)
     drawn = read(tmp_path)
     first, second = (drawn.batch("train", examples, epoch).x for epoch in (0, 1))

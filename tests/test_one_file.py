@@ -17,7 +17,7 @@ from schemas import TextConfig
 import uncollapse
 from uncollapse.data import SPLITS, batches
 from uncollapse.data.file_lines import Lines
-from uncollapse.data.shares import draw_splits
+from uncollapse.data.shares import draw_rows
 from uncollapse.data.text import TextData
 from uncollapse.errors import InputError
 from uncollapse.run import run
@@ -75,7 +75,7 @@ def sentences(data: TextData, split: str) -> list[str]:
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_is_divided_into_the_same_rows(format: str, tmp_path: Path) -> None:
     path, options = write_file(tmp_path, format)
-    data, parts = read(path, **options), draw_splits(40, SHARES, 0)
+    data, parts = read(path, **options), draw_rows(40, SHARES, 0)
     assert [data.size(split) for split in SPLITS] == [20, 10, 10]
     expected = [ROWS[i] for i in sorted(parts["train"])]
     assert sentences(data, "train") == expected
@@ -90,7 +90,7 @@ def test_every_format_is_divided_into_the_same_rows(format: str, tmp_path: Path)
 
 
 def test_splits_are_those_of_arrays_and_hold_every_row_once() -> None:
-    parts = draw_splits(41, [0.8, 0.1, 0.1], 3)
+    parts = draw_rows(41, [0.8, 0.1, 0.1], 3)
     order = np.random.default_rng(3).permutation(41)
     np.testing.assert_array_equal(np.concatenate([*parts.values()]), order)
     assert [len(part) for part in parts.values()] == [33, 4, 4]
@@ -162,7 +162,7 @@ def test_run_records_file_and_split_and_encodes_sentences(tmp_path: Path) -> Non
     assert [facts[split] for split in SPLITS] == [20, 10, 10] and facts["content"]
     found = uncollapse.load(folder)
     expected = found.encode(split="train").mean
-    rows = [ROWS[i] for i in sorted(draw_splits(40, SHARES, 0)["train"])]
+    rows = [ROWS[i] for i in sorted(draw_rows(40, SHARES, 0)["train"])]
     np.testing.assert_array_equal(found.encode(rows).mean, expected)
     path.write_text(path.read_text().replace("a1", "a2"))
     with pytest.raises(InputError, match="its data have changed since training"):

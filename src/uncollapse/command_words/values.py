@@ -36,8 +36,10 @@ def check_values(overrides: "list[Override]", allow_sweep: bool) -> None:
     for override in overrides:
         key, typed = override.key_or_group, str(override.input_line)
         if override.is_sweep_override() and not allow_sweep:
-            quoted = quote_override(key, typed.partition("=")[2])
-            as_text = "" if key in GROUPS else f"; a single text is typed {quoted}"
+            given = typed.partition("=")[2]
+            quoted = quote_override(key, given)
+            as_list = "" if key in COMMON else f"; write a list as {shorten(f'{key}=[{given}]')}"
+            as_text = "" if key in GROUPS else f"{as_list}; a single text is typed {quoted}"
             raise InputError(
                 f"{shorten(typed)}: several values make a sweep, which needs -m{as_text}"
             )

@@ -8,7 +8,7 @@ import numpy as np
 
 from uncollapse.data import SPLITS
 from uncollapse.data.digests import array_digest, fingerprint
-from uncollapse.data.shares import check_shares, describe_division, draw_splits
+from uncollapse.data.shares import check_shares, describe_division, draw_rows
 from uncollapse.data.text import check_batching
 from uncollapse.data.vectors import VectorData
 from uncollapse.errors import InputError, expand_home, first_line
@@ -59,7 +59,7 @@ class ArraysConfig(DataConfig):
         x, labels = load_arrays(expand_home(str(self.file)))
         return {
             split: (x[part], {name: values[part] for name, values in labels.items()})
-            for split, part in draw_splits(len(x), self.split, self.split_seed).items()
+            for split, part in draw_rows(len(x), self.split, self.split_seed).items()
         }
 
     def read_folder(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:

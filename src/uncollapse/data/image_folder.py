@@ -12,7 +12,7 @@ from uncollapse.data import SPLITS
 from uncollapse.data.arrays import number_labels
 from uncollapse.data.image_size import ImageSize
 from uncollapse.data.images import GREY_LEVELS, ImageData, check_images, fingerprint_images
-from uncollapse.data.shares import check_shares, describe_division, draw_splits
+from uncollapse.data.shares import check_shares, describe_division, draw_rows
 from uncollapse.data.split_files import SPLIT_NAMES
 from uncollapse.errors import InputError, check_choice, expand_home, first_line
 from uncollapse.interfaces.data import DataConfig
@@ -61,7 +61,7 @@ class ImageFolderConfig(DataConfig):
         require_same_labelling(found)
         files = [file for split in SPLITS for file, _ in found[split]]
         size = check_headers(files, self.colour)
-        grey = {split: read_images([file for file, _ in found[split]], size) for split in SPLITS}
+        grey = {split: decode_images([file for file, _ in found[split]], size) for split in SPLITS}
         labels = label_splits(found)
         return ImageData(
             grey,
@@ -80,7 +80,7 @@ class ImageFolderConfig(DataConfig):
     def divide(self, folder: Path) -> dict[str, "list[Labelled]"]:
         """The images of one folder, in the order of their names, as three splits."""
         images = list_images(folder)
-        parts = draw_splits(len(images), self.split, self.split_seed)
+        parts = draw_rows(len(images), self.split, self.split_seed)
         return {split: [images[i] for i in np.sort(part)] for split, part in parts.items()}
 
 
@@ -202,7 +202,7 @@ def find_colour(path: Path, image: "Image", colour: str) -> str:
     return MODES[image.mode] if colour == "auto" else colour
 
 
-def read_images(files: Sequence[Path], size: ImageSize) -> np.ndarray:
+def decode_images(files: Sequence[Path], size: ImageSize) -> np.ndarray:
     """[N, P] uint8. InputError for a damaged image, and for one that is transparent somewhere."""
     pixels = np.empty((len(files), size), np.uint8)
     mode = next(mode for mode, channels in COLOURS.values() if channels == size.channels)

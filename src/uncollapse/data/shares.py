@@ -34,7 +34,7 @@ def divide_examples(count: int, shares: Sequence[float]) -> list[int]:
     return bounds
 
 
-def draw_splits(count: int, shares: Sequence[float], seed: int) -> dict[str, np.ndarray]:
+def draw_rows(count: int, shares: Sequence[float], seed: int) -> dict[str, np.ndarray]:
     """The numbers of the examples of each split, in an order that depends on the seed alone.
 
     Many numbers are kept in a temporary file. InputError for bad shares and where a split is empty.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FORMAT_ENDINGS
 from uncollapse.data.hub import prepare_command
-from uncollapse.data.shares import draw_splits
+from uncollapse.data.shares import draw_rows
 from uncollapse.data.split_files import find_split_file
 from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS
@@ -66,7 +66,7 @@ def divide_rows(source: Rows, shares: Sequence[float], seed: int) -> Mapping[str
 
     InputError where a split has no row.
     """
-    parts = draw_splits(source.count_rows(), shares, seed)
+    parts = draw_rows(source.count_rows(), shares, seed)
     for part in parts.values():
         part.sort()  # in place: of a large file, the numbers stay in a temporary file
     return {split: replace(source, chosen=part) for split, part in parts.items()}

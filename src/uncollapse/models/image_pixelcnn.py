@@ -5,8 +5,7 @@ Autoencoders", ICLR 2019 (arXiv 1901.05534), and before it of Gulrajani et al., 
 2017 (arXiv 1611.05013): z is mapped to an image of a few channels, which the decoder reads together
 with the previous pixels. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN
 Decoders", NeurIPS 2016 (arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows
-above and a horizontal stack the pixels to the left, so that every previous pixel is seen. Encoder:
-He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
+above and a horizontal stack the pixels to the left, so that every previous pixel is seen.
 
 Colour. A pixel depends on all channels of the previous pixels. Its own channels are in order, red
 first, and each depends on those before it: a coefficient for each, which the network gives, times
@@ -15,9 +14,7 @@ section 2.2, equation 3. (van den Oord et al. mask the channels of every layer i
 
 Deviations. One logistic for each value, with a scale learned for each channel, in place of a
 mixture of ten. Sizes suit a CPU, instead of the papers' 13 layers of 64 channels. Convolutions are
-cropped and shifted instead of masked, which saves the masked products. The encoder normalises
-over groups of channels (Wu & He 2018) and not over the batch: batch norm would couple the examples
-of a batch under every head, and only some heads are meant to do that.
+cropped and shifted instead of masked, which saves the masked products.
 """
 
 from dataclasses import dataclass
@@ -36,7 +33,8 @@ from uncollapse.interfaces.decoder import OutputLayer
 from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.models.image_mlp import center_pixels
-from uncollapse.models.image_values import check_image_values, make_image_likelihood
+from uncollapse.models.image_resnet import ResNetEncoder
+from uncollapse.models.image_values import as_planes, check_image_values, make_image_likelihood
 from uncollapse.models.likelihoods import generate_values
 
 
@@ -83,7 +81,7 @@ class ImagePixelCNN(Model):
     ):
         super().__init__()
         # what differs between heads is built last, so that all share one initialisation
-        self.encoder = ResNetEncoder(cfg, size)
+        self.encoder = ResNetEncoder(size, cfg.channels, cfg.hidden)
         self.decoder = PixelCNNDecoder(cfg, size, decoder.word_dropout)
         self.posterior = posterior(cfg.hidden, cfg.latent)
         # the output layer reads the channels of z's image at a pixel, not z itself
@@ -132,64 +130,6 @@ class ImagePixelCNN(Model):
                     values = generate_values(decoder.likelihood, joined, greedy, generator, limits)
                     x[:, pixel, channel] = values[:, channel]
         return x.flatten(1)
-
-
-# ---------------------------------------------------------------- the encoder
-
-
-class ResNetEncoder(nn.Module):
-    """x [B, P] -> [B, hidden].
-
-    Every residual block but the first halves the image and doubles the channels, down to 4 x 4.
-    """
-
-    def __init__(self, cfg: ImagePixelCNNConfig, size: ImageSize):
-        super().__init__()
-        self.size, width = size, cfg.channels
-        sides = (size.height, size.width)
-        first = nn.Conv2d(size.channels, width, 3, padding=1)
-        blocks: list[nn.Module] = [first, Residual(width, width, 1)]
-        while max(sides) > 4:
-            blocks.append(Residual(width, 2 * width, 2))
-            # a stride of 2 rounds the size up
-            sides, width = (-(-sides[0] // 2), -(-sides[1] // 2)), 2 * width
-        self.blocks = nn.Sequential(*blocks, group_norm(width), nn.ELU(), nn.Flatten())
-        self.code = nn.Linear(width * sides[0] * sides[1], cfg.hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        images = as_planes(center_pixels(x), self.size)
-        return functional.elu(self.code(self.blocks(images)))
-
-
-class Residual(nn.Module):
-    """x [B, C, S, S] -> [B, C', S / stride, S / stride] (rounded up).
-
-    x plus two convolutions of x; where the sizes differ, x itself goes through a 1 x 1 convolution.
-    """
-
-    def __init__(self, channels: int, out: int, stride: int):
-        super().__init__()
-        self.bend = nn.Sequential(group_norm(channels), nn.ELU())
-        self.change = nn.Sequential(
-            nn.Conv2d(channels, out, 3, stride, padding=1),
-            group_norm(out),
-            nn.ELU(),
-            nn.Conv2d(out, out, 3, padding=1),
-        )
-        # the identity keeps the shortcut free of weights wherever the shapes allow it
-        same = (channels, 1) == (out, stride)
-        self.keep = nn.Identity() if same else nn.Conv2d(channels, out, 1, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.keep(x) + self.change(self.bend(x))
-
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Normalisation over groups of about 8 channels."""
-    # the largest number of groups that divides the channels
-    limit = max(1, channels // 8)
-    groups = next(count for count in range(limit, 0, -1) if channels % count == 0)
-    return nn.GroupNorm(groups, channels)
 
 
 # ---------------------------------------------------------------- the decoder
@@ -258,13 +198,6 @@ class PixelCNNDecoder(nn.Module):
         return outputs, outputs[..., :0] if self.across is None else self.across(h)
 
 
-def as_planes(x: Tensor, size: ImageSize) -> Tensor:
-    """Values of complete rows, pixel after pixel [R, ...], as [R, C, K, W]."""
-    # moving the axis of a single channel would change the memory layout, and the last digits
-    planes = x.reshape(len(x), -1, size.channels).mT
-    return planes.reshape(len(x), size.channels, -1, size.width)
-
-
 def join_channels(outputs: Tensor, coefficients: Tensor, fed: Tensor) -> Tensor:
     """Outputs [..., C], to each of which the channels before it are added.
 
@@ -281,7 +214,7 @@ def join_channels(outputs: Tensor, coefficients: Tensor, fed: Tensor) -> Tensor:
 
 
 class Gated(nn.Module):
-    """One layer of both stacks, `rows` and `left`, [R, C, S, S] each.
+    """One layer of both stacks, `rows` and `left`, [R, C, K, W] each.
 
     At a pixel, `rows` depends on its own row and those above; `left` on the pixels to its left and,
     through `rows`, on the rows above.

@@ -1,5 +1,8 @@
-"""The likelihoods of image models: binary values, or the levels of a byte."""
+"""What image models share: their likelihoods, and the arrangement of an image's values."""
 
+from torch import Tensor
+
+from uncollapse.data.image_size import ImageSize
 from uncollapse.data.images import ImageData
 from uncollapse.errors import InputError, check_choice
 from uncollapse.interfaces.data import Data
@@ -37,3 +40,10 @@ def check_image_values(likelihood: Likelihood, data: Data) -> None:
             f"model.levels={likelihood.levels}: these images have values from 0 to {data.levels}; "
             f"set model.levels={data.levels + 1}"
         )
+
+
+def as_planes(x: Tensor, size: ImageSize) -> Tensor:
+    """Values of complete rows, pixel after pixel [R, ...], as [R, C, K, W]."""
+    # moving the axis of a single channel would change the memory layout, and the last digits
+    planes = x.reshape(len(x), -1, size.channels).mT
+    return planes.reshape(len(x), size.channels, -1, size.width)
