@@ -172,6 +172,21 @@ def test_hidden_values_are_hidden_from_later_channels_too() -> None:
     np.testing.assert_allclose(nll[1] - nll[0], (nll[1] - nll[0])[:1].expand(2048), atol=1e-4)
 
 
+def test_what_one_channel_says_about_the_others_is_learned() -> None:
+    """Green equals red, and blue is its opposite: only red costs ln 2 a pixel."""
+    model = pixelcnn(ImageSize(3, 3, 3), channels=8).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        red = (torch.rand(128, 9, 1, generator=rng) < 0.5).float()
+        x = torch.cat([red, red, 1 - red], -1).flatten(1)
+        loss = model.nll(ImageBatch(x, np.arange(128)), torch.zeros(128, 2)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) == pytest.approx(9 * np.log(2), rel=0.03)
+
+
 # ---------------------------------------------------------------- what is refused
 
 

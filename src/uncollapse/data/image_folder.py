@@ -28,6 +28,8 @@ CLASS = "class"  # the name of the labels
 # Pillow's mode of a file -> the colour that it is read as
 MODES = {"1": "grey", "L": "grey", "LA": "grey", "P": "rgb", "RGB": "rgb", "RGBA": "rgb"}
 
+Labelled = tuple[Path, str | None]  # an image, and its class where there are sub-folders
+
 
 @dataclass(kw_only=True)
 class ImageFolderConfig(DataConfig):
@@ -77,7 +79,7 @@ class ImageFolderConfig(DataConfig):
             else describe_division(self.dir, self.split, self.split_seed, "folder"),
         )
 
-    def divide(self, folder: Path) -> dict[str, "list[Labelled]"]:
+    def divide(self, folder: Path) -> dict[str, list[Labelled]]:
         """The images of one folder, in the order of their names, as three splits."""
         images = list_images(folder)
         parts = draw_rows(len(images), self.split, self.split_seed)
@@ -85,8 +87,6 @@ class ImageFolderConfig(DataConfig):
 
 
 # ---------------------------------------------------------------- files
-
-Labelled = tuple[Path, str | None]  # an image, and its class where there are sub-folders
 
 
 def find_split_folders(folder: Path) -> dict[str, Path]:

@@ -27,6 +27,7 @@ from torch.nn import functional
 from uncollapse.data.image_size import ImageSize, as_image_size
 from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import MAX_DEPTH, MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.data import Data
 from uncollapse.interfaces.decoder import OutputLayer
@@ -201,16 +202,17 @@ class PixelCNNDecoder(nn.Module):
 def join_channels(outputs: Tensor, coefficients: Tensor, fed: Tensor) -> Tensor:
     """Outputs [..., C], to each of which the channels before it are added.
 
-    fed [..., C]: values of the pixel itself. The coefficients are those of green for red, and of
-    blue for red and green.
+    fed [..., C]: values of the pixel itself. coefficients [..., C (C - 1) / 2]: of green for red,
+    and of blue for red and green.
     """
     colours = outputs.shape[-1]
     if colours == 1:
         return outputs
-    lower = outputs.new_zeros(*outputs.shape, colours)
+    # not a product of matrices, which autocast would compute in fewer digits than a byte has
+    lower = wide(outputs).new_zeros(*outputs.shape, colours)
     below, before = torch.tril_indices(colours, colours, -1)
-    lower[..., below, before] = coefficients.to(lower.dtype)
-    return outputs + (lower @ fed[..., None].to(lower.dtype))[..., 0]
+    lower[..., below, before] = wide(coefficients)
+    return wide(outputs) + (lower * fed[..., None, :]).sum(-1)
 
 
 class Gated(nn.Module):
