@@ -7,6 +7,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from uncollapse.metrics.catalogue import METRICS
+from uncollapse.report.answers import answer_questions
 from uncollapse.report.data_sets import data_note
 from uncollapse.report.figures import Shown, draw_all
 from uncollapse.report.files import PAGE_MARK, claim_folder, load_template, write_files
@@ -88,6 +89,7 @@ def render_page(
         mark=PAGE_MARK,
         study=study,
         single=is_run(study.folder),
+        answers=answer_questions(runs),
         figures=list(figures),
         samples=list(samples),
         tables={table.name: table for table in tables},
