@@ -11,7 +11,6 @@ from uncollapse.metrics.catalogue import choose_decimals
 from uncollapse.report.notes import MOST_GROUPS_NAMED
 from uncollapse.report.tables.cells import format_cell
 
-MOST_DECIMALS = 3
 MINUS = "\N{MINUS SIGN}"
 OWN_WORDS = ("head", "seed", "level")  # of a command, which say which run of a study it is
 
@@ -34,8 +33,9 @@ class Answer:
 
 
 def format_interval(mean: float, half: float, sign: str = "") -> str:
-    """'+0.02 ± 0.03', as tables write it, but with a minus sign and at most three decimals."""
-    digits = min(choose_decimals(mean, half), MOST_DECIMALS)
+    """'+0.02 ± 0.03' nats, as tables write it, but with a minus sign and usually two decimals."""
+    # a third one where the half-width would be 0.00
+    digits = min(choose_decimals(mean, half), 3 if half < 0.005 else 2)
     return format_cell(mean, half, 1, 1, digits, sign).replace("-", MINUS)
 
 
