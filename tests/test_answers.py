@@ -74,7 +74,7 @@ def test_plain_collapsed_or_not_or_open(plain: dict, kind: str, words: str) -> N
 
 def test_interval_of_the_gap_is_stated() -> None:
     # t(0.975, 2) * 0.01 / sqrt(3) = 0.0248
-    assert "0.020 ± 0.025 nats (gap, 3 seeds)" in texts(
+    assert "costs 0.02 ± 0.02 nats (gap, 3 seeds)" in texts(
         make_runs({"plain": {"gap": [0.01, 0.02, 0.03]}})
     )
 
