@@ -189,7 +189,7 @@ def test_savings_and_costs_must_survive_the_number_of_comparisons() -> None:
         }
     )
     text = find(runs, "comparisons with plain").text
-    assert text.startswith("better lower nll (−0.99") and "Holm's adjustment for 3" in text
+    assert text.startswith("better lowers nll (−0.99") and "Holm's adjustment for 3" in text
     assert "1 costs significantly more (+2.01" in text and "same" not in text
 
 

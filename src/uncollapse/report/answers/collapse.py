@@ -106,6 +106,6 @@ def name_heads(runs: pd.DataFrame) -> dict[str, str]:
     labels = runs.groupby("head", sort=False)["label"].first()
     shared = labels.duplicated(keep=False)
     return {
-        str(head): f"{label} [{head}]" if shared[head] else str(label)
-        for head, label in labels.items()
+        str(head): f"{label} [{head}]" if is_shared else str(label)
+        for (head, label), is_shared in zip(labels.items(), shared, strict=True)
     }

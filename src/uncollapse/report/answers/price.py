@@ -129,22 +129,40 @@ def describe_level(where: str, values: Values, evidence: str) -> Answer:
 
 def describe_bands(runs: pd.DataFrame) -> list[Answer]:
     """The cheapest heads among those of similar mi, for heads that keep a code."""
-    values, mi = {}, {}
-    for name, group in find_priced_groups(runs).items():
-        if judge_code(group) == "kept" and not (group["mi_saturated"] == 1).any():
-            values[name] = group.set_index("seed")["d_nll"].dropna()
-            mi[name] = group["mi"].mean()
-    values = {name: seeds for name, seeds in values.items() if len(seeds) >= FEWEST_SEEDS}
-    names = sorted(values, key=lambda name: mi[name])
+    return [
+        describe_level(
+            f"Where {name_band(band)} are kept",
+            {name: group.set_index("seed")["d_nll"].dropna() for name, group in band.items()},
+            "paired",
+        )
+        for band in split_into_bands(runs)
+    ]
+
+
+def split_into_bands(runs: pd.DataFrame) -> list[dict[str, pd.DataFrame]]:
+    """The runs of each group that keeps a code, in up to BANDS bands of equal count by mi.
+
+    Only groups whose price is known from FEWEST_SEEDS seeds; none if they are fewer than a band.
+    """
+    kept = {
+        name: group
+        for name, group in find_priced_groups(runs).items()
+        if judge_code(group) == "kept"
+        and not (group["mi_saturated"] == 1).any()
+        and group["d_nll"].count() >= FEWEST_SEEDS
+    }
+    names = sorted(kept, key=lambda name: kept[name]["mi"].mean())
     if len(names) < FEWEST_IN_BAND:
         return []
     bands = min(BANDS, len(names) // FEWEST_IN_BAND)
-    answers = []
-    for band in np.array_split(np.array(names, dtype=object), bands):
-        low, high = mi[band[0]], mi[band[-1]]
-        where = f"Where {low:.2f} to {high:.2f} nats (mi) are kept"
-        answers.append(describe_level(where, {name: values[name] for name in band}, "paired"))
-    return answers
+    split = np.array_split(np.array(names, dtype=object), bands)
+    return [{name: kept[name] for name in band} for band in split]
+
+
+def name_band(band: dict[str, pd.DataFrame]) -> str:
+    """'1.20 to 2.46 nats (mi)'."""
+    means = [group["mi"].mean() for group in band.values()]
+    return f"{min(means):.2f} to {max(means):.2f} nats (mi)"
 
 
 def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -179,7 +197,8 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
     adjusted = f"Holm's adjustment for {len(tested)} comparisons with plain"
     if lower:
         span = format_span(t_interval(tested[name]) for name in lower)
-        text = f"{list_names(lower)} lower nll ({span} nats), also after {adjusted}"
+        verb = agree(len(lower), "lower")
+        text = f"{list_names(lower)} {verb} nll ({span} nats), also after {adjusted}"
     else:
         text = f"No remedy has a significantly lower nll than plain, after {adjusted}"
     if higher:
