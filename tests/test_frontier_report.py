@@ -180,8 +180,8 @@ def test_study_gets_tables_and_sections(study: Path, runs: pd.DataFrame, no_figu
     assert "span of gap" in frontier_gap_table(runs).text
     assert report([str(study)]) == 0
     page = (study / "report/index.html").read_text()
-    titles = ["Summary", "Difference from plain", "Equal information", "Equal gap", "Figures"]
-    places = [page.index(f"<h2>{title}</h2>") for title in titles]
+    titles = ["Heads", "Difference from plain", "Equal information", "Equal gap", "Figures"]
+    places = [page.index(f">{title}</h2>") for title in titles]
     assert places == sorted(places)
     for name in ("frontier", "frontier_gap"):
         assert (study / f"report/tables/{name}.csv").exists()

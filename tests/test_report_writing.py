@@ -386,6 +386,7 @@ ALLOWED = {  # (file, why)
     "src/uncollapse/metrics/catalogue.py": "a page of docs/ in a checkout",
     "scripts/dev/lock.py": "the lock file of a checkout",
     "scripts/dev/remedies.py": "a page of docs/ in a checkout",
+    "scripts/dev/vendor.py": "vendored files of a checkout",
     "scripts/bench/generated.py": "inputs of a measurement in a temporary folder",
     "scripts/bench/report.py": "inputs of a measurement in a temporary folder",
 }

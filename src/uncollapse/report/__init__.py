@@ -29,7 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"whose weights the numbers are of: {', '.join(RULES)} (default: {DEFAULT_RULE}); "
         "another rule writes report-RULE beside report",
     )
+    parser.add_argument(
+        "--single",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="also write one file that can be sent to others: the page with its figures "
+        "(default: single.html in the report)",
+    )
     arguments = parser.parse_with_plugins(argv)
+    single = None if arguments.single is None else Path(arguments.single)
     folder, rule = Path(arguments.folder), arguments.select
     try:
         check_choice("--select", rule, RULES)
@@ -37,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # imported only now, because pandas and matplotlib are slow to import
         from uncollapse.report.page import write_report
 
-        page, summary = write_report(folder, rule)
+        page, summary = write_report(folder, rule, single)
     except InputError as error:
         return print_refusal(str(error))
     except OSError as error:

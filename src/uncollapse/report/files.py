@@ -15,8 +15,9 @@ OWNER = ".uncollapse"  # marks a folder as a report; never rewritten
 OWNED = "Made by `uncollapse report`, which replaces page, figures, tables and samples.\n"
 FOLDERS = ("figures", "tables", "samples")
 SCRATCH = ".*.new"  # temporary files, left behind if a report is killed
+SINGLE = "single.html"  # the page with all that it shows in one file
 OURS = re.compile(  # the files of a report
-    r"index\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
+    r"index\.html|single\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
     r"|samples/\d+-\w+\.png"
 )
 
@@ -28,7 +29,7 @@ def claim_folder(report: Path) -> Iterator[None]:
     InputError for a folder with other content, and for links in it that lead out of the study.
     """
     join_inside(report.parent, report.name)
-    for name in (OWNER, "index.html", *FOLDERS):
+    for name in (OWNER, "index.html", SINGLE, *FOLDERS):
         join_inside(report, name)
     if report.exists() and not report.is_dir():
         raise InputError(f"{report} is in the way: it is not a folder.")
@@ -78,6 +79,14 @@ def is_page(page: Path, name: str, mark: str) -> bool:
     return (
         mark in text or opening.startswith(written) or f"<!doctype html>{mark}".startswith(written)
     )
+
+
+def check_single(path: Path) -> None:
+    """InputError for a path to which a single file of a report may not be written."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"--single {path}: give the name of a file in a folder that exists.")
+    if path.exists() and not is_page(path, "page.html", PAGE_MARK):
+        raise InputError(f"--single {path} exists and is not a page of ours; move it away.")
 
 
 def write_files(report: Path, files: Mapping[str, bytes], obsolete: set[str]) -> None:

@@ -1,4 +1,7 @@
-"""The page of a study: figures, tables, status and provenance in one HTML file without scripts."""
+"""The page of a study: answers, heads, figures, tables, status and provenance.
+
+All text is in the HTML, so that it can be read without scripts, which only add to it.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,18 +9,31 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from uncollapse.disk import write_atomic
 from uncollapse.metrics.catalogue import METRICS
+from uncollapse.report.answers import answer_questions
 from uncollapse.report.data_sets import data_note
 from uncollapse.report.figures import Shown, draw_all
-from uncollapse.report.files import PAGE_MARK, claim_folder, load_template, write_files
+from uncollapse.report.files import PAGE_MARK, SINGLE, check_single, claim_folder, write_files
+from uncollapse.report.heads import make_head_table
 from uncollapse.report.notes import convergence_note, cut_note, weights_note
+from uncollapse.report.page_data import encode_page_data, make_page_data
+from uncollapse.report.rendering import (
+    GroupSamples,
+    describe_single,
+    link_pictures,
+    list_pictures,
+    render_page,
+    render_single,
+)
 from uncollapse.report.results import Study, read_study
-from uncollapse.report.samples import Sampled, all_samples
+from uncollapse.report.samples import all_samples
 from uncollapse.report.stats import finished
 from uncollapse.report.style import FIGURE_FORMATS
 from uncollapse.report.tables import Table, build_tables
 from uncollapse.report.tables.files import encode_table
 from uncollapse.report.tables.titles import few_samples_note, uneven_note
+from uncollapse.report.tokens import SLOT_TOKENS
 from uncollapse.runs.layout import CONFIG, is_run
 from uncollapse.runs.rules import DEFAULT_RULE
 
@@ -25,29 +41,44 @@ SHORTENED = (
     f"Paths are shortened to … here; the first line of a run's {CONFIG} has the command as typed."
 )
 MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and unfinished or failed runs, on one page
-GroupSamples = tuple[str, list[Sampled]]  # a group and its views
 
 
-def write_report(folder: str | Path, rule: str = DEFAULT_RULE) -> tuple[Path, str]:
+def write_report(
+    folder: str | Path, rule: str = DEFAULT_RULE, single: Path | None = None
+) -> tuple[Path, str]:
     """Write <folder>/report/ for a study or a single run, of the weights that `rule` chose.
 
-    Another rule than the default has a folder of its own, report-<rule>. Returns the path of the
-    page and the summary for the terminal.
+    Another rule than the default has a folder of its own, report-<rule>. `single`: also write one
+    file without any others, to this path, or to single.html in the report if it is empty. Returns
+    the path of the page and the summary for the terminal.
     """
     study = read_study(folder, rule)
     report = study.folder / ("report" if rule == DEFAULT_RULE else f"report-{rule}")
+    to_report = single is not None and not single.name
+    if single and not to_report:
+        check_single(single)
     # claimed before anything is computed, so that a wrong folder is refused at once
     with claim_folder(report):
         tables, figures = build_tables(study.runs), draw_all(study)
         # may add notes, so it comes before the page
         samples = all_samples(study.runs, study.notes)
         files = encode_files(tables, figures, samples)
-        files["index.html"] = render_page(study, tables, figures, samples).encode()
-        # figures of an earlier report that can no longer be drawn
+        facts = page_facts(study, tables, figures, samples)
+        files["index.html"] = render_page(facts, link_pictures(figures, samples)).encode()
+        summary = format_terminal(study, tables[0])
+        if single is not None:
+            page, left_out = render_single(facts, list_pictures(figures, samples))
+            place = report / SINGLE if to_report else single
+            summary += f"\n\nOne file: {place} ({describe_single(page, left_out)})"
+            if to_report:
+                files[SINGLE] = page
+            else:
+                write_atomic(single, page)
+        # figures of an earlier report that can no longer be drawn, and a file of its numbers
         missing = [figure.name for figure in figures if figure.missing]
         obsolete = {f"figures/{name}.{suffix}" for name in missing for suffix in FIGURE_FORMATS}
-        write_files(report, files, obsolete)
-    return report / "index.html", format_terminal(study, tables[0])
+        write_files(report, files, obsolete | ({SINGLE} - files.keys()))
+    return report / "index.html", summary
 
 
 def encode_files(
@@ -70,13 +101,13 @@ def encode_files(
     }
 
 
-def render_page(
+def page_facts(
     study: Study,
     tables: Iterable[Table],
     figures: Iterable[Shown],
     samples: Iterable[GroupSamples],
-) -> str:
-    """The HTML of the page."""
+) -> dict[str, object]:
+    """What the template shows, without pictures."""
     runs = study.runs
     unended = runs[runs["status"] != "done"]
     made = {
@@ -84,27 +115,34 @@ def render_page(
         "code": count_facts(runs["code"]),
         "machines": count_facts(runs["machine"]),
     }
-    return load_template("page.html").render(
-        mark=PAGE_MARK,
-        study=study,
-        single=is_run(study.folder),
-        figures=list(figures),
-        samples=list(samples),
-        tables={table.name: table for table in tables},
-        counts=status_counts(runs),
-        open_runs=unended.head(MOST_OPEN).to_dict("records"),
-        more_open=max(len(unended) - MOST_OPEN, 0),
-        note=evaluation_note(study),
-        legend=list(METRICS.values()),
-        commands=list(dict.fromkeys(runs["command"])),
+    heads = make_head_table(runs)
+    return {
+        "mark": PAGE_MARK,
+        "study": study,
+        "single": is_run(study.folder),
+        "answers": answer_questions(runs),
+        "heads": heads,
+        "places": {head.order: place for place, head in enumerate(heads.heads)},
+        "slots": SLOT_TOKENS,
+        "metrics": METRICS,
+        "data": encode_page_data(make_page_data(runs, heads)),
+        "figures": list(figures),
+        "samples": list(samples),
+        "tables": {table.name: table for table in tables},
+        "counts": status_counts(runs),
+        "open_runs": unended.head(MOST_OPEN).to_dict("records"),
+        "more_open": max(len(unended) - MOST_OPEN, 0),
+        "note": evaluation_note(study),
+        "legend": list(METRICS.values()),
+        "commands": list(dict.fromkeys(runs["command"])),
         # only if a path was in fact shortened
-        shortened=SHORTENED if runs["command"].str.contains("…", regex=False).any() else "",
-        made=made,
-        differ=[name for name, facts in made.items() if len(facts) > 1],
-        uncommitted=int(runs["tree_changed"].eq(True).sum()),
-        notes=study.notes[:MOST_NOTES],
-        more_notes=max(len(study.notes) - MOST_NOTES, 0),
-    )
+        "shortened": SHORTENED if runs["command"].str.contains("…", regex=False).any() else "",
+        "made": made,
+        "differ": [name for name, facts in made.items() if len(facts) > 1],
+        "uncommitted": int(runs["tree_changed"].eq(True).sum()),
+        "notes": study.notes[:MOST_NOTES],
+        "more_notes": max(len(study.notes) - MOST_NOTES, 0),
+    }
 
 
 def status_counts(runs: pd.DataFrame) -> str:

@@ -74,6 +74,23 @@ def find_lower(values: dict[str, pd.Series]) -> set[tuple[str, str]]:
     }
 
 
+def find_different(values: dict[str, pd.Series]) -> tuple[list[str], list[str]]:
+    """The names whose values by seed are significantly below 0, and those above, in their order.
+
+    Names with fewer than two seeds decide nothing.
+    """
+    tested = {name: found.dropna() for name, found in values.items() if found.count() > 1}
+    if not tested:
+        return [], []
+    means = np.array([found.mean() for found in tested.values()])
+    variances = np.array([found.var(ddof=1) for found in tested.values()])
+    degrees = np.array([len(found) - 1 for found in tested.values()])
+    p = moderated_p_values(means, variances, degrees, count_degrees(tested))
+    rejected = dict(zip(tested, zip(reject_holm(p), means, strict=True), strict=True))
+    lower = [name for name, (clear, mean) in rejected.items() if clear and mean < 0]
+    return lower, [name for name, (clear, mean) in rejected.items() if clear and mean > 0]
+
+
 def count_degrees(values: dict[str, pd.Series]) -> int:
     """The degrees of freedom of all curves together: values less one per curve and per seed."""
     seeds = {seed for found in values.values() for seed in found.index}

@@ -14,6 +14,8 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from uncollapse.report.tokens import SLOT_TOKENS
+
 MOST_GROUPS = 48  # in one figure, so that it fits on a page; tables have all groups
 WIDTH = 7.2  # inches: the text width of a page with narrow margins
 FIGURE_FORMATS = ("pdf", "svg", "png")
@@ -48,15 +50,7 @@ class Style(NamedTuple):
 
 
 # styles by the slot of the config that a head changes, for figures of many groups
-SLOT_STYLES = {
-    "baseline": Style(BLACK, "o", "-"),
-    "posterior": Style("#0072B2", "s", "-"),
-    "objective": Style("#D55E00", "D", "-"),
-    "procedure": Style("#009E73", "^", "-"),
-    "decoder": Style("#CC79A7", "v", "-"),
-    "several": Style("#E69F00", "P", "-"),
-    "": Style("#56B4E9", "X", "-"),
-}
+SLOT_STYLES = {slot: Style(token.light, token.marker, "-") for slot, token in SLOT_TOKENS.items()}
 SLOT_NAMES = {"several": "several slots", "": "not known which"}
 
 

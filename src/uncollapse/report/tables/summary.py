@@ -1,5 +1,7 @@
 """The summary table: one row per group of runs."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -33,35 +35,57 @@ GROUP_NAMES = ["group", "head", "label", "overrides", "changes"]
 STATUSES = {"done": "n", "failed": "failed", "unfinished": "unfinished"}
 
 
+class Summary(NamedTuple):
+    """The summary as numbers (index `order`), and its cells and headers as text, by metric."""
+
+    numbers: pd.DataFrame
+    cells: dict[str, list[str]]
+    headers: dict[str, str]
+
+
 def summary_table(runs: pd.DataFrame) -> Table:
     """One row per group: mean and half-width of the t-interval over its finished seeds."""
-    columns = shown_columns(runs)
-    numbers = summary_numbers(runs, columns)
-    seeds = numbers[[*STATUSES.values()]].itertuples(index=False)
+    numbers, cells, headers = summarise_groups(runs)
     text = pd.DataFrame(
         {
-            "group": mark_training(
-                numbers["group"], numbers["cut_off"] > 0, numbers["unconverged"] > 0
-            ),
+            "group": mark_names(numbers),
             "changes": numbers["changes"],
-            "n": [format_seeds(*row) for row in seeds],
+            "n": count_runs(numbers),
+            **{headers[name]: column for name, column in cells.items()},
         }
     )
+    title = summary_title(runs, text)
+    return Table("summary", title, numbers.reset_index(drop=True), drop_empty_columns(text))
+
+
+def summarise_groups(runs: pd.DataFrame) -> Summary:
+    """The numbers of the summary, and the cells and headers of the metrics that its text has."""
+    columns = shown_columns(runs)
+    numbers = summary_numbers(runs, columns)
     ceiling, chance = shared_ceiling(numbers), shared_chance(numbers)
+    headers = {name: METRICS[name].header for name in columns}
     # a value that all groups share stands in the header instead of every cell
-    headers = {}
     if ceiling:
         shown = catalogue.format_metric_value("mi_ceiling", ceiling)
         headers["mi"] = f"{METRICS['mi'].header} (ceiling {shown})"
     if not np.isnan(chance):
         headers["probe"] = f"{METRICS['probe'].header} {describe_chance(chance)}"
     special = special_columns(numbers, with_ceiling=not ceiling, with_chance=np.isnan(chance))
-    for name in columns:
-        metric = METRICS[name]
-        cells = special.get(name) or format_column(numbers, name, metric.digits)
-        text[headers.get(name, metric.header)] = cells
-    title = summary_title(runs, text)
-    return Table("summary", title, numbers.reset_index(drop=True), drop_empty_columns(text))
+    cells = {
+        name: special.get(name) or format_column(numbers, name, METRICS[name].digits)
+        for name in columns
+    }
+    return Summary(numbers, cells, headers)
+
+
+def mark_names(numbers: pd.DataFrame) -> list[str]:
+    """The names of the groups, with marks of a training that was cut off or had not converged."""
+    return mark_training(numbers["group"], numbers["cut_off"] > 0, numbers["unconverged"] > 0)
+
+
+def count_runs(numbers: pd.DataFrame) -> list[str]:
+    """The number of runs of each group, as text."""
+    return [format_seeds(*row) for row in numbers[[*STATUSES.values()]].itertuples(index=False)]
 
 
 def shown_columns(runs: pd.DataFrame) -> list[str]:

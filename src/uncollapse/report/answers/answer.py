@@ -1,0 +1,84 @@
+"""One sentence on a study, and how values and names are written in it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from uncollapse.metrics.catalogue import choose_decimals
+from uncollapse.report.notes import MOST_GROUPS_NAMED
+from uncollapse.report.tables.cells import format_cell
+
+MINUS = "\N{MINUS SIGN}"
+OWN_WORDS = ("head", "seed", "level")  # of a command, which say which run of a study it is
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`text` is one or two sentences; `evidence` the id of the place on the page that shows it.
+
+    kind: an answer, "unknown" (with the command that would answer, if there is one), or a caution.
+    """
+
+    kind: Literal["answer", "unknown", "caution"]
+    text: str
+    evidence: str
+    command: str = ""
+
+    def located(self, where: str) -> "Answer":
+        """The same, about the data set named by `where`."""
+        return replace(self, text=where + self.text)
+
+
+def format_interval(mean: float, half: float, sign: str = "") -> str:
+    """'+0.02 ± 0.03' nats, as tables write it, but with a minus sign and usually two decimals."""
+    # a third one where the half-width would be 0.00
+    digits = min(choose_decimals(mean, half), 3 if half < 0.005 else 2)
+    return format_cell(mean, half, 1, 1, digits, sign).replace("-", MINUS)
+
+
+def agree(count: int, plural: str, singular: str = "") -> str:
+    """The form of a verb or noun for a count; without `singular`, the plural and an s."""
+    return plural if count != 1 else singular or f"{plural}s"
+
+
+def capitalise(text: str) -> str:
+    """The text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def format_span(values: Iterable[tuple[float, float]]) -> str:
+    """'+0.02 ± 0.03', or '+0.01 ± 0.02 to +0.04 ± 0.03' for several: the lowest and the highest."""
+    ordered = sorted(values)
+    texts = [format_interval(mean, half, "+") for mean, half in (ordered[0], ordered[-1])]
+    return texts[0] if texts[0] == texts[1] else " to ".join(texts)
+
+
+def list_names(names: Sequence[str]) -> str:
+    """'A', 'A and B', 'A, B and C', or the first few 'and 5 more'."""
+    if len(names) > MOST_GROUPS_NAMED:
+        return f"{', '.join(names[:MOST_GROUPS_NAMED])} and {len(names) - MOST_GROUPS_NAMED} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def count_seeds(counts: Iterable[int]) -> str:
+    """'3 seeds', or '2 to 3 seeds'."""
+    found = [int(count) for count in counts]
+    low, high = min(found), max(found)
+    return f"{high} seed{'s' * (high > 1)}" if low == high else f"{low} to {high} seeds"
+
+
+def plain_command(runs: pd.DataFrame, seeds: str = "0,1,2") -> str:
+    """The command that trains head=plain as the runs of this study were trained."""
+    first = runs.iloc[0]
+    own = {*OWN_WORDS, *first["knobs"]}
+    words = [word for word in first["command"].split() if word.partition("=")[0] not in own]
+    # a command that was not recorded cannot be changed
+    return f"{' '.join(words)} head=plain seed={seeds} -m" if words else ""
+
+
+def is_known(*numbers: float) -> bool:
+    """Whether all of them are finite."""
+    return bool(np.isfinite(numbers).all())

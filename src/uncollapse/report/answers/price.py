@@ -1,0 +1,227 @@
+"""What information costs: nll minus plain's, at equal information where heads have frontiers.
+
+Without frontiers, heads that keep a code are compared within groups of similar mi, since a head
+that keeps less pays less. Ranks and tests are those of `ranking`.
+"""
+
+import numpy as np
+import pandas as pd
+
+from uncollapse.report.answers.answer import (
+    MINUS,
+    Answer,
+    agree,
+    count_seeds,
+    format_interval,
+    format_span,
+    is_known,
+    list_names,
+    plain_command,
+)
+from uncollapse.report.answers.collapse import judge_code
+from uncollapse.report.frontier import (
+    FEWEST_SEEDS,
+    INFORMATION_LEVELS,
+    frontier_points,
+    values_at,
+)
+from uncollapse.report.ranking import find_different, rank_values
+from uncollapse.report.stats import against_plain, by_group, finished, t_interval
+
+BANDS = 3  # groups of heads by mi, where there is no frontier
+FEWEST_IN_BAND = 2
+Values = dict[str, pd.Series]  # name -> nll minus plain's, by seed
+
+
+def describe_prices(runs: pd.DataFrame) -> list[Answer]:
+    """Which heads cost least, at equal information or among heads of similar information."""
+    if problem := explain_no_prices(runs):
+        return [problem]
+    levels = compare_levels(runs)
+    if levels:
+        return [
+            describe_level(f"At {name} of information (mi)", values, "frontier")
+            for name, values in levels.items()
+        ]
+    return describe_bands(runs)
+
+
+def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
+    """What is missing, as an answer; None if some head can be compared with plain."""
+    done = finished(runs)
+    others = done[done["head"] != "plain"]
+    if others.empty:
+        return None
+    study = runs["study"].iloc[0]
+    if others["nll"].isna().all():
+        command = f"uncollapse evaluate results/{study}"
+        return Answer("unknown", "What a code costs is open: no run has nll.", "summary", command)
+    if not (done["head"] == "plain").any():
+        text = "What a code costs is open: there is no plain run to compare nll with."
+        return Answer("unknown", text, "summary", plain_command(runs))
+    if against_plain(runs, "nll")[done["head"] != "plain"].isna().all():
+        text = (
+            "What a code costs is open: no run has a plain run of the same seed whose nll is from "
+            "as many codes and examples."
+        )
+        return Answer("unknown", text, "summary", f"uncollapse evaluate results/{study}")
+    return None
+
+
+# ---------------------------------------------------------------- equal information
+
+
+def compare_levels(runs: pd.DataFrame) -> dict[str, Values]:
+    """'1 nat' -> the values of each curve there, for each level that two curves reach.
+
+    Neighbouring levels at which no curve can be told from another are one: '1 to 2 nats'.
+    """
+    points = frontier_points(runs)
+    found: dict[str, Values] = {}
+    tied: list[float] = []
+    for target in INFORMATION_LEVELS:
+        values = {
+            curve: seeds
+            for curve, seeds in values_at(points, target).items()
+            if len(seeds) >= FEWEST_SEEDS
+        }
+        if len(values) < 2:
+            continue
+        if len({*rank_values(values).values()}) == 1:
+            # the values shown are those of the highest of these levels
+            found.pop(name_levels(tied), None)
+            tied.append(target)
+            found[name_levels(tied)] = values
+        else:
+            tied = []
+            found[name_levels([target])] = values
+    return found
+
+
+def name_levels(levels: list[float]) -> str:
+    """'1 nat', or '1 to 4 nats'."""
+    if len(levels) > 1:
+        return f"{levels[0]:g} to {levels[-1]:g} nats"
+    return f"{levels[0]:g} nat{'s' * (levels[0] != 1)}" if levels else ""
+
+
+def describe_level(where: str, values: Values, evidence: str) -> Answer:
+    """Which heads cost least of those whose values are given, and which cost more."""
+    ranks = rank_values(values)
+    best = [name for name in values if ranks[name] == 1]
+    rest = [name for name in values if ranks[name] > 1]
+    price = f"nll {MINUS} plain {format_span(t_interval(values[name]) for name in best)} nats"
+    seeds = count_seeds(len(values[name]) for name in values)
+    if not rest:
+        text = f"none of the {len(best)} remedies can be told from the cheapest: {price} ({seeds})."
+    elif len(best) == 1:
+        text = f"{best[0]} costs least: {price} ({seeds}). Significantly more: {list_names(rest)}."
+    else:
+        text = (
+            f"{list_names(best)} cost least and cannot be told apart: {price} ({seeds}). "
+            f"Significantly more: {list_names(rest)}."
+        )
+    return Answer("answer", f"{where}, {text}", evidence)
+
+
+# ---------------------------------------------------------------- similar information
+
+
+def describe_bands(runs: pd.DataFrame) -> list[Answer]:
+    """The cheapest heads among those of similar mi, for heads that keep a code."""
+    return [
+        describe_level(
+            f"Where {name_band(band)} are kept",
+            {name: group.set_index("seed")["d_nll"].dropna() for name, group in band.items()},
+            "paired",
+        )
+        for band in split_into_bands(runs)
+    ]
+
+
+def split_into_bands(runs: pd.DataFrame) -> list[dict[str, pd.DataFrame]]:
+    """The runs of each group that keeps a code, in up to BANDS bands of equal count by mi.
+
+    Only groups whose price is known from FEWEST_SEEDS seeds; none if they are fewer than a band.
+    """
+    kept = {
+        name: group
+        for name, group in find_priced_groups(runs).items()
+        if judge_code(group) == "kept"
+        and not (group["mi_saturated"] == 1).any()
+        and group["d_nll"].count() >= FEWEST_SEEDS
+    }
+    names = sorted(kept, key=lambda name: kept[name]["mi"].mean())
+    if len(names) < FEWEST_IN_BAND:
+        return []
+    bands = min(BANDS, len(names) // FEWEST_IN_BAND)
+    split = np.array_split(np.array(names, dtype=object), bands)
+    return [{name: kept[name] for name in band} for band in split]
+
+
+def name_band(band: dict[str, pd.DataFrame]) -> str:
+    """'1.20 to 2.46 nats (mi)'."""
+    means = [group["mi"].mean() for group in band.values()]
+    return f"{min(means):.2f} to {max(means):.2f} nats (mi)"
+
+
+def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The finished runs of each remedy's group, with d_nll; without groups that lack it."""
+    done = finished(runs)
+    done = done.assign(d_nll=against_plain(runs, "nll").reindex(done.index))
+    return {
+        str(group["group"].iloc[0]): group
+        for _, group in by_group(done[done["head"] != "plain"])
+        if group["d_nll"].notna().any()
+    }
+
+
+# ---------------------------------------------------------------- against plain
+
+
+def describe_savings(runs: pd.DataFrame) -> list[Answer]:
+    """Whether any remedy's nll differs from plain's, given how many were compared."""
+    values = {
+        name: group.set_index("seed")["d_nll"].dropna()
+        for name, group in find_priced_groups(runs).items()
+    }
+    if not values:
+        return []
+    tested = {name: seeds for name, seeds in values.items() if len(seeds) >= FEWEST_SEEDS}
+    if not tested:
+        text = f"One seed each cannot show whether any of {len(values)} remedies lowers nll."
+        return [Answer("unknown", text, "paired")]
+    # a reader sees each interval on its own, so it must agree with the test
+    clear = {name: seeds for name, seeds in tested.items() if excludes_zero(seeds)}
+    lower, higher = ([name for name in names if name in clear] for names in find_different(tested))
+    adjusted = f"Holm's adjustment for {len(tested)} comparisons with plain"
+    if lower:
+        span = format_span(t_interval(tested[name]) for name in lower)
+        verb = agree(len(lower), "lower")
+        text = f"{list_names(lower)} {verb} nll ({span} nats), also after {adjusted}"
+    else:
+        text = f"No remedy has a significantly lower nll than plain, after {adjusted}"
+    if higher:
+        span = format_span(t_interval(tested[name]) for name in higher)
+        cost = f"{agree(len(higher), 'cost')} significantly more ({span} nats)"
+        text += f"; {len(higher)} {cost}: {list_names(higher)}"
+    return [Answer("answer", f"{text}.", "paired")]
+
+
+def excludes_zero(values: pd.Series) -> bool:
+    """Whether the t-interval of values lies on one side of 0."""
+    mean, half = t_interval(values)
+    return bool(abs(mean) > half)
+
+
+def describe_optimum(runs: pd.DataFrame) -> list[Answer]:
+    """How far plain ends from the best possible nll, where that is known."""
+    plain = finished(runs[runs["head"] == "plain"])
+    mean, half = t_interval(plain["oracle_gap"])
+    if not is_known(mean):
+        return []
+    text = (
+        "The lowest possible nll of these test examples is known, as the data have an exact "
+        f"probability; plain ends {format_interval(mean, half)} nats above it (oracle gap)."
+    )
+    return [Answer("answer", text, "summary")]

@@ -1,0 +1,51 @@
+"""What limits the answers: seeds that disagree, runs that are missing or had not converged."""
+
+import pandas as pd
+
+from uncollapse.report.answers.answer import Answer, agree, list_names
+from uncollapse.report.answers.collapse import judge_code
+from uncollapse.report.notes import cut_off, unconverged
+from uncollapse.report.stats import by_group, finished, t_interval
+
+DISAGREEMENT = 0.5  # half-width of mi over its mean, from which seeds are said to disagree
+
+
+def describe_disagreement(runs: pd.DataFrame) -> list[Answer]:
+    """Which heads keep a code whose size differs a lot between seeds."""
+    names = []
+    for _, group in by_group(finished(runs)):
+        mean, half = t_interval(group["mi"])
+        if judge_code(group) == "kept" and half > DISAGREEMENT * mean:
+            names.append(str(group["group"].iloc[0]))
+    if not names:
+        return []
+    text = (
+        f"Seeds disagree on how much {list_names(names)} {agree(len(names), 'keep')}: the interval "
+        "of mi is wider than half its mean."
+    )
+    return [Answer("caution", text, "summary")]
+
+
+def describe_state(runs: pd.DataFrame) -> list[Answer]:
+    """Whether all runs are done and converged."""
+    count = runs["status"].value_counts()
+    left = [f"{count[status]} {status}" for status in ("failed", "unfinished") if status in count]
+    if left:
+        total = sum(count.drop("done", errors="ignore"))
+        text = (
+            f"{total} of {len(runs)} runs {agree(total, 'are', 'is')} in no mean: "
+            f"{' and '.join(left)}; the page lists the commands that continue them."
+        )
+        answers = [Answer("caution", text, "open-runs")]
+    else:
+        all_runs = "The run is done" if len(runs) == 1 else f"All {len(runs)} runs are done"
+        answers = [Answer("answer", f"{all_runs}.", "runs")]
+    for where, problem in (
+        (unconverged(runs), "had not converged when training ended"),
+        (cut_off(runs), "ended before a schedule did"),
+    ):
+        if where.any():
+            groups = list(dict.fromkeys(runs.loc[where, "group"].astype(str)))
+            text = f"{int(where.sum())} of the finished runs {problem}: {list_names(groups)}."
+            answers.append(Answer("caution", text, "summary"))
+    return answers

@@ -1,0 +1,33 @@
+// Starts the views, the theme, the address and the Escape key.
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+find("theme").hidden = false;
+find("theme").addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+});
+if (groups.length) {
+  // shown before the table measures its room
+  find("plane-section").hidden = !axes.length;
+  startTable();
+  startCopying();
+  startPlane();
+  readAddress();
+  addEventListener("hashchange", readAddress);
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") set({selected: null});
+  });
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    // on phones the height changes while scrolling
+    if (innerWidth === width) return;
+    width = innerWidth;
+    measureColumns();
+    drawColumns();
+    if (axes.length) drawPlane();
+  });
+}
+document.documentElement.dataset.ready = String(Math.round(performance.now()));

@@ -1,0 +1,252 @@
+"""The sentences of a report, from small studies whose answers are known."""
+
+import pandas as pd
+import pytest
+
+from uncollapse.report.answers import Answer, answer_questions
+from uncollapse.report.answers.answer import agree, format_interval, format_span, list_names
+from uncollapse.report.ranking import find_different
+
+NOISE = (-0.01, 0.0, 0.01)  # of the seeds
+
+
+def make_runs(heads: dict[str, dict], seeds: int = 3, **columns) -> pd.DataFrame:
+    """Runs of each head: gap, mi and nll with a little noise over seeds, or lists by seed."""
+    rows = []
+    for order, (name, facts) in enumerate(heads.items()):
+        head, _, setting = name.partition(" ")
+        label = {"plain": "plain VAE"}.get(head, head)
+        for seed in range(facts.get("seeds", seeds)):
+            values = {"gap": 0.0, "mi": 0.0, "nll": 20.0, **facts}
+            gap, mi, nll = (
+                values[key][seed] if isinstance(values[key], list) else values[key] + NOISE[seed]
+                for key in ("gap", "mi", "nll")
+            )
+            rows.append(
+                {
+                    "head": head, "label": label, "order": order, "seed": seed,
+                    "group": f"{label} ({setting})" if setting else label,
+                    "override_list": [setting] if setting else [], "knobs": {"knob": 1.0},
+                    "shuffle_gap": gap, "mi": mi, "nll": nll, "mi_saturated": 0.0,
+                    "nll_samples": 100.0, "nll_examples": 500.0, "oracle_gap": float("nan"),
+                    "status": "done", "data_name": "", "study": "s", "converged": 1.0,
+                    "schedule_complete": 1.0, "unfinished": "", "next_gain": 0.0,
+                    "command": f"python train.py head={head} knob=1 data=digits seed={seed}",
+                    **{k: v for k, v in facts.items() if k not in ("gap", "mi", "nll", "seeds")},
+                    **columns,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+PLAIN = {"plain": {}}
+KEPT = {"gap": 5.0, "mi": 2.0, "nll": 20.5}
+
+
+def find(runs: pd.DataFrame, words: str) -> Answer:
+    """The one answer that holds these words."""
+    found = [answer for answer in answer_questions(runs) if words in answer.text]
+    assert len(found) == 1, [answer.text for answer in answer_questions(runs)]
+    return found[0]
+
+
+def texts(runs: pd.DataFrame) -> str:
+    return "\n".join(answer.text for answer in answer_questions(runs))
+
+
+# ---------------------------------------------------------------- plain
+
+
+@pytest.mark.parametrize(
+    ("plain", "kind", "words"),
+    [
+        ({"gap": [0.01, 0.02, 0.03]}, "answer", "Plain VAE collapsed: decoding from another"),
+        ({"gap": 3.0}, "answer", "Plain VAE did not collapse: decoding"),
+        ({"gap": [0.0, 0.1, 0.2]}, "unknown", "collapsed is open: decoding"),
+        ({"seeds": 1}, "unknown", "One seed cannot show whether plain collapses"),
+        ({"gap": [float("nan")] * 3}, "unknown", "Plain has no gap"),
+    ],
+)
+def test_plain_collapsed_or_not_or_open(plain: dict, kind: str, words: str) -> None:
+    answer = find(make_runs({"plain": plain}), words)
+    assert answer.kind == kind and answer.evidence == "summary"
+
+
+def test_interval_of_the_gap_is_stated() -> None:
+    # t(0.975, 2) * 0.01 / sqrt(3) = 0.0248
+    assert "costs 0.02 ± 0.02 nats (gap, 3 seeds)" in texts(
+        make_runs({"plain": {"gap": [0.01, 0.02, 0.03]}})
+    )
+
+
+def test_study_without_plain_names_the_command() -> None:
+    answer = find(make_runs({"bn_mu": KEPT}), "no finished run of head=plain")
+    assert answer.kind == "unknown"
+    assert answer.command == "python train.py data=digits head=plain seed=0,1,2 -m"
+    assert "cost" not in texts(make_runs({"bn_mu": KEPT})).replace("What a code costs is open", "")
+
+
+def test_unfinished_plain_counts_as_missing() -> None:
+    runs = make_runs({"plain": {"status": "failed"}, "bn_mu": KEPT})
+    assert find(runs, "no finished run of head=plain").kind == "unknown"
+    assert find(runs, "3 of 6 runs are in no mean: 3 failed").kind == "caution"
+
+
+# ---------------------------------------------------------------- remedies that keep a code
+
+
+def test_remedies_are_kept_collapsed_or_open() -> None:
+    runs = make_runs(
+        {**PLAIN, "bn_mu": KEPT, "mog": {}, "mdr": {"gap": [0.0, 0.3, 0.1]}, "vmf": KEPT}
+    )
+    text = find(runs, "keep a code").text
+    assert text.startswith("2 of 4 remedies keep a code (")
+    assert "1 collapses: mog" in text and "1 is open: mdr" in text
+
+
+def test_one_setting_that_keeps_a_code_is_enough() -> None:
+    runs = make_runs({**PLAIN, "beta knob=0.9": {}, "beta knob=0.5": KEPT})
+    assert find(runs, "a code").text.startswith("1 of 1 remedy keeps a code at some setting")
+
+
+def test_one_seed_leaves_all_open() -> None:
+    runs = make_runs({**PLAIN, "bn_mu": KEPT, "vmf": {}}, seeds=1)
+    answer = find(runs, "Which remedies keep a code is open")
+    assert answer.kind == "unknown" and "above 0.1 nats in 1 of 2" in answer.text
+    assert find(runs, "One seed each cannot show whether any of 2 remedies lowers nll")
+    assert "0 of" not in texts(runs)
+
+
+# ---------------------------------------------------------------- prices
+
+
+def frontier(slope: float) -> list[dict]:
+    return [{"gap": 5.0, "mi": mi, "nll": 20 + slope * mi} for mi in (0.5, 3.0, 6.0)]
+
+
+def make_frontiers(slopes: dict[str, float]) -> pd.DataFrame:
+    heads = {
+        f"{head} knob={i}": facts
+        for head, slope in slopes.items()
+        for i, facts in enumerate(frontier(slope))
+    }
+    runs = make_runs({**PLAIN, **heads})
+    # the seeds' noise cancels in paired differences, so each seed gets a little of its own
+    runs.loc[runs["head"] != "plain", "nll"] += 0.001 * ((runs["order"] * 7 + runs["seed"]) % 5)
+    return runs
+
+
+def test_heads_that_cannot_be_told_apart_are_named_together() -> None:
+    runs = make_frontiers({"cheap": 0.1, "same": 0.1, "costly": 0.5})
+    answer = find(runs, "At 4 nats of information")
+    assert "cheap and same cost least and cannot be told apart: nll − plain +0.40" in answer.text
+    assert "Significantly more: costly." in answer.text and answer.evidence == "frontier"
+    assert "At 8 nats" not in texts(runs), "no head reaches it"
+
+
+def test_neighbouring_levels_without_differences_are_one_sentence() -> None:
+    runs = make_frontiers({"one": 0.1, "other": 0.1})
+    assert "At 1 to 4 nats of information (mi), none of the 2 remedies can be told from" in texts(
+        runs
+    )
+
+
+def test_without_frontiers_similar_heads_are_compared() -> None:
+    runs = make_runs(
+        {
+            **PLAIN,
+            "low1": {"gap": 2.0, "mi": 1.1, "nll": [20.1, 20.11, 20.1]},
+            "low2": {"gap": 2.0, "mi": 1.2, "nll": [20.1, 20.1, 20.11]},
+            "high1": {"gap": 5.0, "mi": 4.0, "nll": [20.2, 20.2, 20.21]},
+            "high2": {"gap": 5.0, "mi": 5.0, "nll": [23.0, 23.01, 23.0]},
+        }
+    )
+    assert "none of the 2 remedies" in find(runs, "Where 1.10 to 1.20 nats (mi) are kept").text
+    high = find(runs, "Where 4.00 to 5.00 nats (mi) are kept")
+    assert "high1 costs least" in high.text and "Significantly more: high2" in high.text
+    assert high.evidence == "paired"
+
+
+def test_missing_nll_names_the_evaluation() -> None:
+    runs = make_runs({**PLAIN, "bn_mu": KEPT}).assign(nll=float("nan"))
+    answer = find(runs, "What a code costs is open")
+    assert answer.kind == "unknown" and answer.command == "uncollapse evaluate results/s"
+    assert "lower nll" not in texts(runs), "nothing was compared"
+
+
+def test_nll_of_other_codes_is_not_compared() -> None:
+    runs = make_runs({**PLAIN, "bn_mu": {**KEPT, "nll_samples": 5000.0}})
+    assert find(runs, "as many codes and examples").kind == "unknown"
+
+
+def test_savings_and_costs_must_survive_the_number_of_comparisons() -> None:
+    runs = make_runs(
+        {
+            **PLAIN,
+            "better": {**KEPT, "nll": [19.0, 19.02, 19.01]},
+            "worse": {**KEPT, "nll": [22.0, 22.02, 22.01]},
+            "same": {**KEPT, "nll": [19.9, 20.1, 20.05]},
+        }
+    )
+    text = find(runs, "comparisons with plain").text
+    assert text.startswith("better lowers nll (−0.99") and "Holm's adjustment for 3" in text
+    assert "1 costs significantly more (+2.01" in text and "same" not in text
+
+
+def test_one_clear_difference_among_noise_is_found() -> None:
+    lower, higher = find_different(
+        {"a": pd.Series([-1.0, -1.01, -0.99]), "b": pd.Series([0.1, -0.1, 0.05])}
+    )
+    assert (lower, higher) == (["a"], [])
+    assert find_different({"a": pd.Series([-1.0])}) == ([], [])
+
+
+def test_best_possible_nll_is_stated_only_where_it_is_known() -> None:
+    assert "oracle gap" not in texts(make_runs(PLAIN))
+    runs = make_runs({"plain": {"seeds": 1, "oracle_gap": 0.11}})
+    assert "plain ends 0.11 nats above it (oracle gap)" in texts(runs)
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_disagreement_of_seeds_is_a_caution() -> None:
+    runs = make_runs({**PLAIN, "vmf": {**KEPT, "mi": [1.0, 2.0, 3.0]}, "bn_mu": KEPT})
+    answer = find(runs, "Seeds disagree")
+    assert answer.kind == "caution" and "how much vmf keeps" in answer.text
+
+
+def test_unconverged_runs_are_named() -> None:
+    runs = make_runs({**PLAIN, "vmf": {**KEPT, "converged": 0.0}})
+    assert "3 of the finished runs had not converged when training ended: vmf." in texts(runs)
+    runs = make_runs({**PLAIN, "mdr": {**KEPT, "schedule_complete": 0.0}})
+    assert "ended before a schedule did: mdr." in texts(runs)
+
+
+def test_each_data_set_has_its_own_answers() -> None:
+    runs = pd.concat(
+        [
+            make_runs(PLAIN, data_name="small"),
+            make_runs({"plain": {"gap": 3.0}}, data_name="large").assign(order=1),
+        ],
+        ignore_index=True,
+    )
+    assert find(runs, "small: Plain VAE collapsed").kind == "answer"
+    assert find(runs, "large: Plain VAE did not collapse").kind == "answer"
+    assert texts(runs).count("All 6 runs are done.") == 1
+
+
+def test_one_unfinished_run_has_no_answers_but_its_state() -> None:
+    runs = make_runs(PLAIN, seeds=1, status="unfinished")
+    assert texts(runs).startswith("1 of 1 runs is in no mean: 1 unfinished")
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_lists_are_cut_and_numbers_written_once() -> None:
+    assert list_names(["A"]) == "A" and list_names(["A", "B", "C"]) == "A, B and C"
+    assert list_names([str(i) for i in range(9)]) == "0, 1, 2, 3, 4, 5 and 3 more"
+    assert format_interval(-0.123, 0.04, "+") == "−0.12 ± 0.04"
+    assert format_span([(0.2, 0.1), (-0.1, 0.1)]) == "−0.10 ± 0.10 to +0.20 ± 0.10"
+    assert (agree(1, "keep"), agree(2, "keep"), agree(1, "are", "is")) == ("keeps", "keep", "is")

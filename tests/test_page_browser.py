@@ -1,0 +1,433 @@
+"""The page of a report in a browser, opened from disk with the network cut."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_report import OTHER, SLOTS, write_run
+from test_report_text import HOSTILE, put_config
+
+from uncollapse.report import figures
+from uncollapse.report.page import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="this machine has no chromium")
+Page = Any  # playwright may not be installed
+
+# mi, gap and nll without noise between seeds; heads of test_report.HEADS
+VALUES = {
+    "plain": (0.0, 0.0, 20.0),
+    "bn_mu": (2.0, 5.0, 20.5),
+    "bn_tau": (3.0, 6.0, 20.4),
+    "rms_tau": (4.0, 7.0, 20.9),
+    "kl_anneal": (0.01, 0.02, 19.9),
+}
+CHANGED = {
+    "bn_mu": "posterior", "bn_tau": "posterior", "rms_tau": "decoder", "kl_anneal": "objective"
+}  # fmt: skip
+SECTIONS = ["bn_tau", "bn_mu", "rms_tau", "kl_anneal", "plain"]  # the order of the page
+
+
+def write_page(folder: Path) -> Path:
+    full, figures.PLOTS = figures.PLOTS, {}
+    try:
+        write_report(folder, single=Path(""))
+    finally:
+        figures.PLOTS = full
+    return folder / "report"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser") / "s"
+    for head, (mi, gap, nll) in VALUES.items():
+        slots = SLOTS | ({CHANGED[head]: OTHER[CHANGED[head]]} if head in CHANGED else {})
+        for seed in range(3):
+            final = {"mi": mi + seed / 100, "shuffle_gap": gap + seed / 100, "nll": nll}
+            final["mi_saturated"] = False
+            options = {"final": final, "label": head, "slots": slots, "evaluated": True}
+            write_run(folder, head, seed, evaluations=2, **options)
+    write_run(folder, "plain", 3, status="failed", evaluations=2, label="plain", slots=SLOTS)
+    return write_page(folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Any]:
+    """A function that opens a file; at the end no page may have complained or fetched anything."""
+    contexts, said, requests = [], [], []
+
+    def load(path: Path, address: str = "", width: int = 1400, **options: Any) -> Page:
+        size = {"width": width, "height": 900}
+        contexts.append(browser.new_context(viewport=size, offline=True, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("request", lambda request: requests.append(request.url.partition("#")[0]))
+        page.goto(path.as_uri() + address)
+        requests.remove(path.as_uri())
+        return page
+
+    yield load
+    for context in contexts:
+        context.close()
+    assert not said and not requests
+
+
+def list_rows(page: Page) -> list[str]:
+    """The names of the visible rows."""
+    return page.locator("#heads tr[data-place]:not([hidden]) th").all_inner_texts()
+
+
+def list_selected(page: Page) -> tuple[list[str], list[str]]:
+    """The names of the selected rows, and those of the selected marks."""
+    rows = page.locator("#heads tr.selected th").all_inner_texts()
+    marks = page.locator("#plane .mark.selected")
+    names = [marks.nth(i).get_attribute("aria-label") for i in range(marks.count())]
+    return rows, [name.partition(",")[0] for name in names]
+
+
+def find_mark(page: Page, head: str) -> tuple[float, float]:
+    """The centre of a head's mark on the screen."""
+    page.locator("#plane").scroll_into_view_if_needed()
+    box = page.locator(f'#plane .mark[aria-label^="{head},"] .point').bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+# ---------------------------------------------------------------- table
+
+
+def test_columns_sort_and_say_so(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    assert list_rows(page) == SECTIONS
+    header = page.locator('#heads th[data-column="mi"]')
+    for order, first in (("ascending", "plain"), ("descending", "rms_tau")):
+        header.locator("button").click()
+        assert header.get_attribute("aria-sort") == order and list_rows(page)[0] == first
+    assert not page.locator("#heads tr.section:visible").count()
+    header.locator("button").click()
+    assert header.get_attribute("aria-sort") == "none" and list_rows(page) == SECTIONS
+    assert page.locator("#heads tr.section:visible").count() == 3
+
+
+def test_missing_values_are_last_in_both_directions(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    button = page.locator('#heads th[data-column="d_nll"] button')
+    for first in ("kl_anneal", "rms_tau"):
+        button.click()
+        # plain has no difference from plain
+        assert list_rows(page)[0] == first and list_rows(page)[-1] == "plain"
+
+
+def test_filters_hold_for_table_and_plane(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.get_by_role("button", name="posterior").click()
+    assert list_rows(page) == ["bn_tau", "bn_mu"]
+    assert page.locator("#plane .mark").count() == 2
+    assert page.locator("#count").inner_text() == "2 of 5 rows"
+    page.locator("#text").fill("TAU")
+    assert list_rows(page) == ["bn_tau"] and page.locator("#plane .mark").count() == 1
+    page.get_by_role("button", name="posterior").click()
+    assert list_rows(page) == ["bn_tau", "rms_tau"]
+    page.locator("#text").fill("no such head")
+    assert list_rows(page) == [] and "No group" in page.locator("#plane").inner_text()
+
+
+def test_rows_beyond_the_first_come_on_request(
+    tmp_path: Path, report: Path, open_page: Any
+) -> None:
+    text = (report / "index.html").read_text(encoding="utf-8")
+    # the same scripts with a lower limit, so they need no policy
+    text = text.replace("MOST_ROWS = 200", "MOST_ROWS = 2").replace("Content-Security-Policy", "x")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    page = open_page(tmp_path / "page.html")
+    assert list_rows(page) == SECTIONS[:2]
+    page.get_by_role("button", name="3 more rows").click()
+    assert list_rows(page) == SECTIONS
+    page.get_by_role("button", name="first 2 rows only").click()
+    page.mouse.click(*find_mark(page, "kl_anneal"))
+    assert list_rows(page) == [*SECTIONS[:2], "kl_anneal"], "a selected row is shown"
+
+
+@pytest.mark.parametrize("width", [390, 768, 1400, 2560])
+def test_page_and_table_never_overflow(report: Path, open_page: Any, width: int) -> None:
+    page = open_page(report / "index.html", width=width)
+    room = "e => [e.scrollWidth, e.clientWidth]"
+    for element in ("html", ".frame"):
+        needed, given = page.locator(element).evaluate(room)
+        assert needed <= given, element
+    cells = page.locator("#heads thead th:visible").all_inner_texts()
+    assert len(cells) >= 4 and cells[0] == "head" and cells[1].startswith("mi")
+    more = page.locator("#columns")
+    if width < 2000:
+        more.click()
+        assert page.locator("#heads thead th:visible").count() > len(cells)
+        needed, given = page.locator(".frame").evaluate(room)
+        # the table scrolls in its frame, the page does not
+        assert needed > given
+        needed, given = page.locator("html").evaluate(room)
+        assert needed <= given
+        frame = page.locator(".frame")
+        frame.evaluate("e => e.scrollTo(200, 40)")
+        box = frame.bounding_box()
+        name = page.locator("#heads tr[data-place] th").first.bounding_box()
+        assert abs(name["x"] - box["x"]) < 3, "the first column stays"
+        header = page.locator('#heads th[data-column="mi"]').bounding_box()
+        assert abs(header["y"] - box["y"]) < 3, "and so does the header"
+
+
+def test_rows_are_copied_as_text(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    field = page.locator("#copied-text")
+    copying = page.locator("#copying")
+    for how, words in {
+        "CSV": ['"name","mi","mi ±","gap"', '"bn_tau","3.01","0.0248'],
+        "Markdown": ["| name | mi | gap |", "| bn\\_tau | 3.01 ± 0.02 |"],
+        "LaTeX": ["\\begin{tabular}{lrrr", "bn\\_tau & 3.01 $\\pm$ 0.02 &"],
+    }.items():
+        copying.get_by_role("button", name=how).click()
+        text = field.input_value()
+        assert all(word in text for word in words), text
+        assert "5 rows" in page.locator("#copied").inner_text()
+
+
+def test_copying_uses_the_clipboard_where_there_is_one(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard',"
+        " {value: {writeText: async (text) => { window.written = text; }}})"
+    )
+    page.locator("#copying").get_by_role("button", name="CSV").click()
+    page.get_by_text("5 rows copied as CSV.").wait_for()
+    assert page.evaluate("window.written").startswith('"name","mi"')
+    assert not page.locator("#copied-text").is_visible()
+
+
+# ---------------------------------------------------------------- plane
+
+
+def test_one_selection_runs_through_both_views(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.locator("#heads tr[data-place]", has_text="bn_tau").locator("td").first.click()
+    assert list_selected(page) == (["bn_tau"], ["bn_tau"])
+    page.mouse.click(*find_mark(page, "bn_mu"))
+    assert list_selected(page) == (["bn_mu"], ["bn_mu"])
+    seeds = page.locator("#plane .seeds").get_attribute("d")
+    assert seeds.count("M") == 2 * 3, "a cross for each seed"
+    page.mouse.click(*find_mark(page, "bn_mu"))
+    assert list_selected(page) == ([], [])
+    page.mouse.click(*find_mark(page, "bn_mu"))
+    page.keyboard.press("Escape")
+    assert list_selected(page) == ([], [])
+
+
+def test_tip_has_the_text_of_the_table(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.mouse.move(*find_mark(page, "rms_tau"))
+    said = page.locator("#plane .tip").inner_text()
+    assert said.splitlines() == ["rms_tau", "mi 4.01 ± 0.02", "nll − plain +0.90 ± 0.00", "n = 3"]
+    shown = page.locator("#heads tr[data-place]", has_text="rms_tau").locator("td")
+    assert shown.all_inner_texts()[:3:2] == ["4.01 ± 0.02", "+0.90 ± 0.00"]
+    page.mouse.move(2, 2)
+    assert not page.locator("#plane .tip").is_visible()
+
+
+def test_axes_and_scale_change(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    assert page.locator("#plane .mark").count() == 4, "plain has no difference from plain"
+    page.locator("#y-axis").select_option(label="gap")
+    assert page.locator("#plane .mark").count() == 5
+    assert "gap" in page.locator("#plane svg").first.get_attribute("aria-label")
+    before = find_mark(page, "bn_mu")
+    page.get_by_role("button", name="log").click()
+    assert find_mark(page, "bn_mu") != before
+    assert page.url.partition("#")[2] == "x=mi&y=shuffle_gap&log=1"
+
+
+def test_dragging_enlarges_a_box(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    (x0, y0), (x1, y1) = find_mark(page, "bn_mu"), find_mark(page, "bn_tau")
+    page.mouse.move(min(x0, x1) - 15, max(y0, y1) + 15)
+    page.mouse.down()
+    page.mouse.move(max(x0, x1) + 15, min(y0, y1) - 15, steps=4)
+    page.mouse.up()
+    names = page.locator("#plane .mark").evaluate_all("e => e.map(m => m.ariaLabel)")
+    assert [name.partition(",")[0] for name in names] == ["bn_mu", "bn_tau"]
+    assert "2 of 4 are in the box" in page.locator("#plane-caption").inner_text()
+    assert list_selected(page) == ([], []), "a drag selects nothing"
+    page.locator("#all").click()
+    assert page.locator("#plane .mark").count() == 4 and not page.locator("#all").is_visible()
+
+
+def test_front_are_heads_that_keep_a_code(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    names = page.locator("#plane .mark.front").evaluate_all("e => e.map(m => m.ariaLabel)")
+    # kl_anneal has the lowest nll, but has collapsed; bn_tau keeps more than bn_mu for less
+    assert [name.partition(",")[0] for name in names] == ["bn_tau", "rms_tau"]
+    displays = page.locator("#plane .whiskers").evaluate_all(
+        "e => e.map(path => getComputedStyle(path).display)"
+    )
+    assert displays.count("inline") == 2 and displays.count("none") == 2
+
+
+def test_heads_of_other_data_do_not_beat_each_other(tmp_path: Path, open_page: Any) -> None:
+    # bn_mu keeps more for less, but on other data
+    for head, mi, vocab in (("bn_tau", 2.0, 112), ("bn_mu", 3.0, 7)):
+        for seed in range(2):
+            final = {"mi": mi, "shuffle_gap": mi + seed / 100, "mi_saturated": False}
+            folder = write_run(tmp_path / "s", head, seed, evaluations=2, final=final)
+            facts = json.loads((folder / "data.json").read_text())
+            (folder / "data.json").write_text(json.dumps(facts | {"vocab": vocab}))
+    page = open_page(write_page(tmp_path / "s") / "index.html")
+    assert page.locator("#plane .mark.front").count() == 2
+    assert page.locator("#heads tr.section:visible").count() == 2
+
+
+def test_far_heads_stand_on_the_edge_and_are_counted(tmp_path: Path, open_page: Any) -> None:
+    heads = ("plain", "bn_mu", "bn_tau", "rms_tau", "kl_anneal")
+    for i in range(9):
+        # one of nine is a hundred times as far as the others
+        final = {"mi": 800.0 if i == 8 else 1.0 + i, "shuffle_gap": 1.0 + i, "mi_saturated": False}
+        write_run(tmp_path / "s", heads[i % 5], i, overrides=f"x={i}", evaluations=2, final=final)
+    page = open_page(write_page(tmp_path / "s") / "index.html")
+    said = page.locator("#plane-caption").inner_text()
+    assert "1 far from all others stands on the edge" in said
+    page.get_by_role("button", name="log").click()
+    assert "far from" not in page.locator("#plane-caption").inner_text()
+
+
+# ---------------------------------------------------------------- address and keyboard
+
+
+def test_address_keeps_the_state(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.mouse.click(*find_mark(page, "rms_tau"))
+    page.locator("#y-axis").select_option("shuffle_gap")
+    address = "#" + page.url.partition("#")[2]
+    assert address == "#head=rms_tau&x=mi&y=shuffle_gap"
+    other = open_page(report / "single.html", address)
+    assert list_selected(other) == (["rms_tau"], ["rms_tau"])
+    assert other.locator("#y-axis").input_value() == "shuffle_gap"
+
+
+@pytest.mark.parametrize(
+    "address", ["#head=<b>&x=constructor&y=__proto__&log=2", "#x=%", "#=", "#"]
+)
+def test_odd_addresses_change_nothing(report: Path, open_page: Any, address: str) -> None:
+    page = open_page(report / "index.html", address)
+    assert list_rows(page) == SECTIONS and page.locator("#plane .mark").count() == 4
+    assert list_selected(page) == ([], []) and page.locator("#x-axis").input_value() == "mi"
+
+
+def test_keyboard_alone_sorts_selects_and_reads(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+
+    def press(*keys: str) -> None:
+        for key in keys:
+            page.keyboard.press(key)
+
+    def tab_to(selector: str) -> None:
+        for _ in range(80):
+            press("Tab")
+            if page.evaluate("s => document.activeElement.matches(s)", selector):
+                return
+        raise AssertionError(f"{selector} cannot be reached")
+
+    tab_to("#plane .mark")
+    assert page.locator("#plane .tip").is_visible()
+    press("ArrowRight", "Enter")
+    # from left to right: kl_anneal, bn_mu
+    assert list_selected(page) == (["bn_mu"], ["bn_mu"])
+    tab_to('[data-column="mi"] button')
+    press("Enter", "Enter")
+    assert list_rows(page)[0] == "rms_tau"
+    tab_to("#heads tbody button")
+    assert page.evaluate("document.activeElement.innerText") == "bn_mu"
+    press("ArrowUp", "Space")
+    assert list_selected(page) == (["bn_tau"], ["bn_tau"])
+    press("Escape")
+    assert list_selected(page) == ([], [])
+
+
+# ---------------------------------------------------------------- without scripts, one file, themes
+
+
+def test_page_is_readable_without_scripts(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html", java_script_enabled=False)
+    assert page.locator(".answers p").count() >= 4
+    rows = page.locator("#heads tr[data-place]")
+    assert rows.count() == 5 and all(rows.nth(i).is_visible() for i in range(5))
+    assert page.locator("#heads tr.section:visible").count() == 3
+    assert "FloatingPointError" in page.locator("table.status").inner_text()
+    for selector in ("#tools", "#plane-section", "#theme", "#table-end"):
+        assert not page.locator(selector).is_visible(), selector
+
+
+def test_single_file_works_alone(report: Path, tmp_path: Path, open_page: Any) -> None:
+    page = open_page(shutil.copy(report / "single.html", tmp_path / "mail.html"))
+    assert list_rows(page) == SECTIONS and page.locator("#plane .mark").count() == 4
+    links = page.locator("a").evaluate_all("e => e.map(a => a.getAttribute('href'))")
+    assert links and all(link.startswith("#") for link in links)
+
+
+def test_theme_follows_the_reader_and_the_button(report: Path, open_page: Any) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = open_page(report / "index.html", color_scheme="light").evaluate(colour)
+    page = open_page(report / "index.html", color_scheme="dark")
+    dark = page.evaluate(colour)
+    assert light == "rgb(255, 255, 255)" and dark != light
+    page.locator("#theme").click()
+    assert page.evaluate(colour) == light
+    page.locator("#theme").click()
+    page.emulate_media(media="print")
+    assert page.evaluate(colour) == light
+
+
+# ---------------------------------------------------------------- hostile text
+
+
+def test_hostile_text_is_inert(tmp_path: Path, open_page: Any) -> None:
+    study = tmp_path / "s"
+    write_run(study, "plain", 0, evaluations=2, evaluated=True)
+    texts = [*HOSTILE, "<img src=x onerror=alert(1)>", "' onfocus=alert(1) x='", "</script><b>"]
+    for i, text in enumerate(texts):
+        folder = write_run(study, "bn_mu", i, overrides=f"x={i}", evaluations=2, evaluated=True)
+        in_yaml = text.replace("\ud800", "").replace("\ufffe\uffff", "")
+        put_config(folder, label=in_yaml, overrides={"x": in_yaml})
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"commit": text}))
+    failed = write_run(study, "kl_anneal", 0, status="failed", evaluations=2)
+    (failed / "failed").write_text("OSError: <script>alert(1)</script><img src=x onerror=alert(2)>")
+    report = write_page(study.rename(study.with_name("a<b>'\"")))
+    for width in (390, 1400):
+        page = open_page(report / "single.html", width=width)
+        names = list_rows(page)
+        assert len(names) == len(texts) + 2
+        assert any("<img src=x onerror=alert(1)>" in name for name in names)
+        assert page.locator("h1").inner_text() == "a<b>'\""
+        needed, given = page.locator("html").evaluate("e => [e.scrollWidth, e.clientWidth]")
+        assert needed <= given
+        page.mouse.move(
+            *page.evaluate(
+                "(() => { const b = document.querySelector('.mark').getBoundingClientRect();"
+                " return [b.x + 3, b.y + 3]; })()"
+            )
+        )
+        page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+        page.locator("#copying").get_by_role("button", name="CSV").click()
+        lines = page.locator("#copied-text").input_value().splitlines()
+        assert not [line for line in lines if line.startswith(('"=', '"+', '"-', '"@'))]
