@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from uncollapse.report import main as report
 from uncollapse.runs.rows import read_run_rows, read_validation_objective
 from uncollapse.runs.study_cli import main as study
 from uncollapse.starting.project import start_project
+from uncollapse.starting.remedy import SLOT_FOLDERS, TEMPLATES, write_remedy
 
 PAGE = (ROOT / "docs/own_parts.md").read_text()
 GRU = ("model=gru", *contract.TINY_DATA, "model.hidden=8", "model.latent=3")
@@ -74,6 +77,28 @@ def test_tokeniser_of_the_page_makes_the_tokens(project: Path) -> None:
 @pytest.mark.slow
 def test_model_of_the_page_keeps_the_contract(project: Path) -> None:
     contract.check_model("gru", project / "runs", *GRU[1:])
+
+
+@pytest.mark.parametrize("slot", SLOT_FOLDERS)
+def test_generated_test_imports_what_is_installed(slot: str) -> None:
+    text = (TEMPLATES / f"test_my_{slot}.py").read_text()
+    packages = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE))
+    assert packages <= {"pathlib", "pytest", "torch", "typing", "uncollapse"}
+
+
+@pytest.mark.slow
+def test_generated_tests_of_every_slot_pass_in_a_project(project: Path) -> None:
+    for slot in SLOT_FOLDERS:
+        write_remedy(f"own_{slot}", slot)
+    # a process of its own, as its conftest.py must not be the one of these tests
+    words = ["-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", os.devnull]
+    done = subprocess.run(
+        [sys.executable, *words, *(f"tests/test_own_{slot}.py" for slot in SLOT_FOLDERS)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def test_contract_names_what_a_head_breaks(project: Path) -> None:
