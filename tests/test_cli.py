@@ -71,6 +71,7 @@ BAD = {
     "-m model=lstm model=linear": "model=lstm model=linear: model is given twice",
     # flags and words without an equals sign
     "--multrun": "--multrun: no such flag; did you mean --multirun?",
+    "--config-di x": "--config-di: no such flag; did you mean --config-dir?",
     "--head=bn_tau": "--head=bn_tau: keys are typed without dashes; did you mean head=bn_tau?",
     "--tau=0.3": "did you mean tau=0.3?",
     "--cfg jb": "invalid choice: 'jb' (choose from 'job', 'hydra', 'all')",
