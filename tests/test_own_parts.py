@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,10 @@ import uncollapse
 from uncollapse import contract
 from uncollapse.contract import Case
 from uncollapse.errors import InputError
+from uncollapse.metrics import catalogue
 from uncollapse.plugins import read_project
 from uncollapse.report import main as report
+from uncollapse.runs.layout import PACK
 from uncollapse.runs.rows import read_run_rows, read_validation_objective
 from uncollapse.runs.study_cli import main as study
 from uncollapse.starting.project import start_project
@@ -50,6 +53,25 @@ def test_head_and_metric_of_a_new_project_take_part(project: Path) -> None:
     contract.check_head("first", "vectors", project / "runs")
     case = Case("first", contract.KINDS["vectors"], project / "again")
     assert all(row["largest_mean"] > 0 for row in contract.read_comparable_rows(case.full))
+
+
+def test_report_without_the_plugin_names_its_metrics(
+    project: Path, no_figures: None, capsys: pytest.CaptureFixture
+) -> None:
+    folder = Case("first", contract.KINDS["vectors"], project / "runs").full
+    study_of_run = project / "runs/full/scratch"
+    assert study_of_run in folder.parents and report([str(study_of_run)]) == 0
+    assert "no plugin" not in capsys.readouterr().out
+    assert study(["pack", str(study_of_run)]) == 0
+    # as in a process without the plugin
+    del catalogue.METRICS["largest_mean"]
+    shutil.copy(study_of_run / PACK, project.parent / PACK)
+    capsys.readouterr()
+    for place in (study_of_run, project.parent / PACK):
+        assert report([str(place)]) == 0
+        assert "no plugin in use adds them: largest_mean; name the" in capsys.readouterr().out
+    page = (study_of_run / "report/index.html").read_text()
+    assert "no plugin in use adds them: largest_mean; name the" in page
 
 
 @pytest.mark.parametrize("head", ["plain", "skip", "lipschitz", "word_dropout"])
@@ -121,7 +143,8 @@ def test_loop_of_the_page_is_reported(
 ) -> None:
     exec(compile(find_block("uncollapse.Recorder("), "docs/own_parts.md", "exec"), {})
     assert report(["results/own"]) == 0
-    assert re.search(r"my_vae \(beta=0\.5\)", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.search(r"my_vae \(beta=0\.5\)", printed) and "no plugin" not in printed
     table = pd.read_csv("results/own/report/tables/runs.csv")
     assert len(table) == 1 and table["kl"].gt(0).all() and table["nll"].notna().all()
     for words in (["pack", "results/own"], ["verify", "results/own"]):
