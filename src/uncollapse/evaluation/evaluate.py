@@ -31,8 +31,8 @@ def evaluate_run(
 ) -> list[str]:
     """Compute the requested results that the run lacks; the reasons why some were not possible.
 
-    InputError if none of them is possible. Data without labels get no probe unless the user named it (`explicit`). `loaded` keeps data
-    from run to run.
+    InputError if none of them is possible. Data without labels get no probe unless the user named
+    it (`explicit`). `loaded` keeps data from run to run.
     """
     with run.lock():
         # a lock, because two evaluations of one run would overwrite each other's results

@@ -1,4 +1,4 @@
-"""Metrics that runs recorded and the catalogue lacks, as the plugin that adds them is not in use."""
+"""Recorded metrics that the catalogue lacks: the plugin that adds them is not in use."""
 
 import pandas as pd
 
