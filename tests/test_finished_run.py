@@ -476,10 +476,10 @@ def test_blocks_of_the_page_run(
 ) -> None:
     page = (ROOT / "docs/finished_runs.md").read_text()
     for folder, place in (
-        (folder_of(results, "bn_mu"), "scratch/runs/bn_mu"),
-        (images.opened.run.folder, "digits/runs/plain"),
+        (folder_of(results, "bn_mu"), "scratch/runs/bn_mu/default"),
+        (images.opened.run.folder, "digits/runs/plain/data=digits,model=image_mlp"),
     ):
-        shutil.copytree(folder, tmp_path / "results" / place / "default/seed=0")
+        shutil.copytree(folder, tmp_path / "results" / place / "seed=0")
     (tmp_path / "reviews.txt").write_text("we liked the soup .\n")
     (tmp_path / "reviews.csv").write_text("review,stars\nwe liked the soup .,5\n")
     monkeypatch.chdir(tmp_path)
