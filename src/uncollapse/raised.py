@@ -14,11 +14,10 @@ INSTALLED = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 def describe_raised(error: BaseException) -> str:
     """'ZeroDivisionError: division by zero, in mine/half.py line 3'; without a place if unknown."""
+    reason, place = first_line(error), find_place(error)
     if isinstance(error, SyntaxError) and error.filename:
         # the file that cannot be parsed is in no frame
         reason, place = error.msg, (error.filename, error.lineno or 0)
-    else:
-        reason, place = first_line(error), find_place(error)
     text = f"{type(error).__name__}: {reason}" if reason != type(error).__name__ else reason
     return f"{text}, in {shorten_path(place[0])} line {place[1]}" if place else text
 
