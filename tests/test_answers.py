@@ -120,15 +120,12 @@ def test_one_seed_leaves_all_open() -> None:
 # ---------------------------------------------------------------- prices
 
 
-def frontier(slope: float) -> list[dict]:
-    return [{"gap": 5.0, "mi": mi, "nll": 20 + slope * mi} for mi in (0.5, 3.0, 6.0)]
-
-
-def make_frontiers(slopes: dict[str, float]) -> pd.DataFrame:
+def make_frontiers(slopes: dict[str, float], **spans: tuple[float, ...]) -> pd.DataFrame:
+    """Heads at three values of their knob, by default with 0.5, 3 and 6 nats of mi."""
     heads = {
-        f"{head} knob={i}": facts
+        f"{head} knob={i}": {"gap": 5.0, "mi": mi, "nll": 20 + slope * mi}
         for head, slope in slopes.items()
-        for i, facts in enumerate(frontier(slope))
+        for i, mi in enumerate(spans.get(head, (0.5, 3.0, 6.0)))
     }
     runs = make_runs({**PLAIN, **heads})
     # the seeds' noise cancels in paired differences, so each seed gets a little of its own
@@ -149,6 +146,12 @@ def test_neighbouring_levels_without_differences_are_one_sentence() -> None:
     assert "At 1 to 4 nats of information (mi), none of the 2 remedies can be told from" in texts(
         runs
     )
+
+
+def test_levels_that_other_heads_reach_are_sentences_of_their_own() -> None:
+    text = texts(make_frontiers({"one": 0.1, "other": 0.1, "short": 0.1}, short=(0.5, 1.5, 2.5)))
+    assert "At 1 to 2 nats of information (mi), none of the 3" in text
+    assert "At 4 nats of information (mi), none of the 2" in text
 
 
 def test_without_frontiers_similar_heads_are_compared() -> None:

@@ -108,6 +108,16 @@ def test_seeds_whose_span_ends_earlier_do_not_count() -> None:
     assert price_of_a_nat(short[short["curve"] == "costly"]).to_numpy() == pytest.approx(0.5)
 
 
+def test_price_leaves_out_what_lies_beyond_the_turn() -> None:
+    runs = pd.DataFrame({"seed": 0, "mi": [1.0, 3.0, 2.0], "d_nll": [0.1, 0.3, 7.0]})
+    assert price_of_a_nat(runs).to_numpy() == pytest.approx(0.1)
+    # a run that costs a little more than one with a larger code is kept
+    runs["d_nll"] = [0.1, 0.1, 0.16]
+    assert price_of_a_nat(runs).to_numpy() == pytest.approx(
+        np.polyfit([1, 3, 2], runs["d_nll"], 1)[0]
+    )
+
+
 def test_band_is_the_interval_over_seeds() -> None:
     group = made_points().query("curve == 'costly'")
     x, mean, half = mean_frontier(group)

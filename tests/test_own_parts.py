@@ -16,8 +16,12 @@ from conftest import ROOT, composed
 
 import uncollapse
 from uncollapse import contract
+from uncollapse.building import require_model
 from uncollapse.contract import Case
+from uncollapse.contract.case import RUN
 from uncollapse.errors import InputError
+from uncollapse.interfaces.model import Model
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics import catalogue
 from uncollapse.plugins import read_project
 from uncollapse.report import main as report
@@ -243,3 +247,58 @@ def test_job_returns_the_validation_objective_of_the_best_weights(tmp_path: Path
     rows = [row for row in read_run_rows(first.run).rows if row["split"] == "valid"]
     best = min(row["objective"] for row in rows)
     assert read_validation_objective(first.run) == read_validation_objective(again.run) == best
+
+
+# ---------------------------------------------------------------- models that leave something out
+
+
+@pytest.mark.parametrize(
+    ("head", "change"),
+    [("word_dropout", "word_dropout"), ("skip", "output"), ("lipschitz", "output")],
+)
+def test_model_that_ignores_a_decoder_remedy_is_refused(
+    head: str, change: str, project: Path
+) -> None:
+    """It would train as plain under the remedy's name."""
+    code = Path("mine/gru.py").read_text()
+    ignoring = code.replace("decoder = decoder or Options()", "decoder = Options()")
+    assert ignoring != code
+    Path("mine/gru.py").write_text(ignoring)
+    with pytest.raises(InputError, match=rf"head={head} changes decoder\.{change}, which .*GRU"):
+        Case(head, GRU, project / "runs").parts()
+    Case("plain", GRU, project / "runs").parts()
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"returned a dict; .*uncollapse\.interfaces\.model\.Model"
+    ):
+        require_model({}, "mine.gru.GRUConfig")
+    with pytest.raises(InputError, match="has no `posterior`"):
+        require_model(HeadlessModel(), "mine.gru.GRUConfig")
+
+
+class HeadlessModel(Model):
+    def encode(self, batch: object) -> Posterior:
+        raise NotImplementedError
+
+    def nll(self, batch: object, z: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, list[torch.nn.Parameter]]:
+        return {}
+
+
+def test_changed_code_of_a_finished_run_is_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case("first", contract.KINDS["vectors"], project / "runs")
+    summary = json.loads((case.full / "summary.json").read_text())
+    assert list(summary["own_code"]) == ["mine.first"]
+    case.run("full", *RUN)
+    assert "is done with this config\n" in capsys.readouterr().out
+    module = Path("mine/first.py")
+    module.write_text(module.read_text() + "\n# changed\n")
+    case.run("full", *RUN)
+    said = capsys.readouterr().out
+    assert "is done with this config; but mine.first has changed since: move" in said

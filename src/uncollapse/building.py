@@ -19,6 +19,7 @@ from uncollapse.metrics.metric import END, PASS, TRAINING
 if TYPE_CHECKING:
     import torch
 
+    from uncollapse.decoders import WatchedOptions
     from uncollapse.interfaces.data import Data
     from uncollapse.interfaces.model import Model
     from uncollapse.interfaces.objective import Objective
@@ -50,6 +51,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     """
     import torch
 
+    from uncollapse.decoders import WatchedOptions
     from uncollapse.memory import list_sizes, require_memory
     from uncollapse.training.config import TrainerConfig
 
@@ -72,7 +74,10 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     # build a trial model for tiny data first: bad knobs and sizes are refused before data are read
     size = trial_size(model_cfg.seen)
     require_memory(partial(model_cfg.build, size, posterior, decoder), list_sizes(cfg))
-    trial = model_cfg.build(size, posterior, decoder)
+    watched = WatchedOptions(decoder)
+    trial = model_cfg.build(size, posterior, watched)
+    require_model(trial, cfg.model._target_)
+    require_decoder_used(watched, head, cfg.model._target_)
     require_floor_has_weight(trial, objective, head)
     procedure.check(trial, head, trainer.epochs)
     # from here on the work may take minutes, so Ctrl-C should leave a run that can be resumed
@@ -141,6 +146,40 @@ def trial_size(latent: object) -> int:
     A square number, as images need, and at least as large as `latent`.
     """
     return max(8, isqrt(check_integer("model.latent", latent, 1, 2 * MAX_SIZE) - 1) + 1) ** 2
+
+
+def require_model(model: object, name: str) -> None:
+    """InputError unless a model has what trainer, procedures and metrics need."""
+    from uncollapse.interfaces.model import Model
+    from uncollapse.interfaces.posterior import PosteriorHead
+
+    if not isinstance(model, Model):
+        raise InputError(
+            f"{name}: `build` returned a {type(model).__name__}; allowed is a subclass of "
+            "uncollapse.interfaces.model.Model"
+        )
+    if not isinstance(dict(model.named_children()).get("posterior"), PosteriorHead):
+        raise InputError(
+            f"{name}: the model has no `posterior`, which must be the head that `build` was given "
+            "a function for: self.posterior = posterior(hidden, latent)"
+        )
+
+
+def require_decoder_used(decoder: "WatchedOptions", head: str, name: str) -> None:
+    """InputError for a head that changes the decoder, if the model never asked for the change.
+
+    Such a run would train as plain.
+    """
+    unread = set(decoder.options.changes) - decoder.read
+    for change in sorted(unread):
+        use = {
+            "word_dropout": "hides words with decoder.word_dropout",
+            "output": "builds its output layer with decoder.output(latent, outputs)",
+        }[change]
+        raise InputError(
+            f"head={head} changes decoder.{change}, which {name} does not read, so the run would "
+            f"train as plain; a model that supports it {use}"
+        )
 
 
 def require_floor_has_weight(model: "Model", objective: "Objective", head: str) -> None:

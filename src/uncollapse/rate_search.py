@@ -71,7 +71,9 @@ def search(measure: Measure, rate: float, frontier: Frontier, head: str) -> floa
     integers = all(isinstance(value, int) for value in frontier.values)
     for _ in range(MOST_TRIALS):
         nearest = min(tried, key=lambda value: abs(tried[value] - rate))
-        middle = round_value(sqrt(low * high), integers)
+        # halfway in size; knobs that may be 0 or negative have no such middle
+        middle = sqrt(low * high) if min(low, high) > 0 else (low + high) / 2
+        middle = round_value(middle, integers)
         if abs(tried[nearest] - rate) <= SEARCH_TOLERANCE * rate or middle in tried:
             break
         tried[middle] = measure(middle)

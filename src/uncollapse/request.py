@@ -15,8 +15,10 @@ from uncollapse.json_types import JsonObject
 from uncollapse.plugins import as_names, plugin_names
 from uncollapse.runs.identity import list_changes
 from uncollapse.runs.layout import DONE, Run, format_command, format_title, locate_run
+from uncollapse.runs.own_code import list_changed_modules
 from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_runs, name_in_pack
 from uncollapse.runs.reading import read_config
+from uncollapse.runs.results import read_summary
 from uncollapse.runs.study import find_same_run
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again", "plugins", "from")
@@ -114,8 +116,15 @@ def find_done_folder(request: Request) -> str:
             f"{run.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
             "Nothing was changed; choose another study=NAME, or move that folder away"
         )
+    if run.status != DONE:
+        return ""
     hint = "; move that folder away to train it again" if request.again else ""
-    return f"{run.folder} is done with this config{hint}" if run.status == DONE else ""
+    if changed := list_changed_modules(read_summary(run), request.config):
+        hint = (
+            f"; but {', '.join(changed)} has changed since: move that folder away, or choose "
+            "another study=NAME, to train with the new code"
+        )
+    return f"{run.folder} is done with this config{hint}"
 
 
 def find_packed_copies(request: Request) -> list[PackedRun]:

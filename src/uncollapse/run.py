@@ -22,6 +22,7 @@ from uncollapse.request import (
 )
 from uncollapse.run_folder import open_folder
 from uncollapse.runs.layout import DONE, ROWS_FILE, STATE, Run
+from uncollapse.runs.own_code import OWN_CODE, digest_own_code
 from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.results import write_summary
 from uncollapse.start import load_start, replace_start
@@ -103,6 +104,8 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
 
     # the code is identified at the start: the checkout may change during training
     start, code = time.perf_counter(), find_provenance()
+    own = digest_own_code(request.config)
+    own_code: JsonObject = {OWN_CODE: own} if own else {}
     mirrors = make_mirrors(request, parts)
     try:
         with Console(request.name) as console:
@@ -120,6 +123,7 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
                 "wall_seconds": time.perf_counter() - start,
                 **summarise_circumstances(parts, request.config["threads"]),
                 **code,
+                **own_code,
                 "versions": package_versions(),
             }
         # after the console is closed, as W&B prints lines of its own

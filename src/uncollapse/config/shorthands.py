@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from uncollapse.config import SHORTHANDS
-from uncollapse.errors import InputError, check_integer, check_number
+from uncollapse.errors import MAX_NUMBER, InputError, check_integer, check_number
 
 # knob that gives a share of trainer.epochs -> knob that gives the same length in epochs
 SHARES = {
@@ -113,7 +113,7 @@ def read_frontier(cfg: DictConfig, head: str) -> Frontier:
     if not isinstance(values, list) or len(values) < 2:
         raise InputError(f"head={head}: frontier.values={values}: allowed are two or more numbers")
     for value in values:
-        check_number("frontier.values", value, 0)
+        check_number("frontier.values", value, -MAX_NUMBER)
     return Frontier(knob, tuple(values))
 
 

@@ -19,6 +19,7 @@ from uncollapse.report.stats import against_plain, finished, t_interval
 
 INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi or gap at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
+CLEARLY = 0.1  # nats of d_nll, more than seeds differ by
 FEWEST_SEEDS = 2  # at one level, for a rank there
 
 
@@ -127,12 +128,24 @@ def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, p
 
 
 def price_of_a_nat(group: pd.DataFrame, x: str = "mi") -> pd.Series:
-    """The slope of d_nll over x of each seed of one curve, by least squares: nats per nat."""
+    """The slope of d_nll over x of each seed of one curve, by least squares: nats per nat.
+
+    Without runs that carry less than another one of the seed and clearly cost more.
+    """
     slopes = {}
     for seed, runs in group.groupby("seed"):
+        runs = drop_turning(runs, x)
         if runs[x].nunique() > 1:
             slopes[seed] = float(np.polyfit(runs[x], runs["d_nll"], 1)[0])
     return pd.Series(slopes, dtype=float)
+
+
+def drop_turning(runs: pd.DataFrame, x: str) -> pd.DataFrame:
+    """The runs of one seed, without those beyond the value of the knob from which x falls."""
+    carried, cost = runs[x].to_numpy(), runs["d_nll"].to_numpy()
+    # [run, other]: a small difference may be chance, and dropping it would bias the slope
+    beaten = (carried[None] > carried[:, None]) & (cost[None] < cost[:, None] - CLEARLY)
+    return runs[~beaten.any(1)]
 
 
 def equal_information(

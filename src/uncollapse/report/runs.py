@@ -18,6 +18,7 @@ from uncollapse.report.evaluations import read_nll_results
 from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.report.unknown_metrics import find_unknown_metrics
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
+from uncollapse.runs.own_code import OWN_CODE
 from uncollapse.runs.reading import Saved, list_overrides
 from uncollapse.runs.rows import last_test_row
 from uncollapse.runs.rules import DEFAULT_RULE, OTHER_RULES, select_weights
@@ -232,7 +233,11 @@ def describe_code(summary: JsonMapping) -> RunRecord:
     words = (
         f"commit {commit}" + WITH_CHANGES * bool(changed) if commit else NO_COMMIT * bool(summary)
     )
-    return {"commit": commit, "tree_changed": changed, "code": words}
+    # modules of the user's own, with digests that tell two versions apart
+    own = summary.get(OWN_CODE)
+    if isinstance(own, dict) and own:
+        words += f", {format_facts(own)}"
+    return {"commit": commit, "tree_changed": changed, "code": clean_text(words, MOST_FACTS)}
 
 
 def format_facts(facts: JsonMapping) -> str:

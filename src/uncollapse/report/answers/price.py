@@ -74,7 +74,8 @@ def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
 def compare_levels(runs: pd.DataFrame) -> dict[str, Values]:
     """'1 nat' -> the values of each curve there, for each level that two curves reach.
 
-    Neighbouring levels at which no curve can be told from another are one: '1 to 2 nats'.
+    Neighbouring levels that the same curves reach, and at which none can be told from another, are
+    one: '1 to 2 nats'.
     """
     points = frontier_points(runs)
     found: dict[str, Values] = {}
@@ -89,8 +90,10 @@ def compare_levels(runs: pd.DataFrame) -> dict[str, Values]:
             continue
         if len({*rank_values(values).values()}) == 1:
             # the values shown are those of the highest of these levels
-            found.pop(name_levels(tied), None)
-            tied.append(target)
+            same = found.get(name_levels(tied), {}).keys() == values.keys()
+            if same:
+                found.pop(name_levels(tied))
+            tied = [*tied, target] if same else [target]
             found[name_levels(tied)] = values
         else:
             tied = []
