@@ -1,8 +1,9 @@
 """The catalogue of metrics: one row per number, from which everything else is derived."""
 
+import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from uncollapse.metrics.one_pass import statistics
 from uncollapse.report import figures
 from uncollapse.report.page import write_report
 from uncollapse.report.panels import axis_label
+from uncollapse.starting.project import start_project
 
 
 # not the example of docs/add_a_metric.md, which a reader may have added to the package
@@ -135,20 +137,66 @@ def test_documented_function_and_row_work(own_catalogue: None) -> None:
     assert statistics(small_pass())["documented"] == 3.0
 
 
+def test_page_explains_every_field_of_a_row() -> None:
+    page = (ROOT / "docs" / "add_a_metric.md").read_text()
+    table = page.partition("| field | |\n")[2].partition("\n\n")[0]
+    explained = {word for line in table.splitlines() for word in re.findall(r"`(\w+)`", line)}
+    assert {field.name for field in fields(Metric)} <= explained
+
+
 @pytest.mark.slow
-def test_documented_script_works(tmp_path: Path) -> None:
-    """The script in docs/add_a_metric.md, outside the package."""
+def test_documented_module_works(tmp_path: Path) -> None:
+    """mine/metrics.py of docs/add_a_metric.md, in a project."""
     text = (ROOT / "docs" / "add_a_metric.md").read_text()
-    script = next(part for part in text.split("```python\n") if part.startswith("import runpy"))
-    (tmp_path / "mine.py").write_text(script.split("```")[0])
+    module = text.partition("# mine/metrics.py\n")[2].partition("```")[0]
+    start_project(tmp_path / "mine")
+    (tmp_path / "mine/mine/metrics.py").write_text(module)
+    check_added_metric(["-m", "uncollapse"], ("train",), ("report",), tmp_path / "mine")
+
+
+SCRIPT = """
+import runpy
+import sys
+
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import PASS, Metric
+
+def max_abs_mean(seen):
+    return {"max_abs_mean": float(abs(seen.mean).max())}
+
+catalogue.add(Metric(
+    name="max_abs_mean", stage=PASS, function=max_abs_mean, unit="", line=".1f", meaning="None.",
+))
+
+if __name__ == "__main__":
+    runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_metric_of_a_script_reaches_workers(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCRIPT)
+    program = [str(tmp_path / "mine.py")]
+    check_added_metric(program, ("train.py",), ("scripts/report.py",), ROOT, tmp_path)
+
+
+def check_added_metric(
+    program: list[str],
+    train: tuple[str],
+    report: tuple[str],
+    cwd: Path,
+    results: Path | None = None,
+) -> None:
+    """One run, its report and a sweep have the metric max_abs_mean."""
+    results = results or cwd / "results"
     small = ("data.train=60", "data.valid=20", "data.test=20", "model.hidden=8", "threads=1")
-    words = ("train.py", f"results={tmp_path}", "trainer.epochs=1", *small)
+    words = (*train, f"results={results}", "trainer.epochs=1", *small)
     one = (*words, "head=plain", "study=mine")
     sweep = (*words, "-m", "head=plain,bn_mu", "study=workers", "hydra/launcher=joblib")
-    for arguments in (one, ("scripts/report.py", str(tmp_path / "mine")), sweep):
+    for arguments in (one, (*report, str(results / "mine")), sweep):
         done = subprocess.run(
-            [sys.executable, str(tmp_path / "mine.py"), *arguments],
-            cwd=ROOT,
+            [sys.executable, *program, *arguments],
+            cwd=cwd,
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
             capture_output=True,
             text=True,
@@ -156,7 +204,7 @@ def test_documented_script_works(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "max_abs_mean" in done.stdout
-    files = list(tmp_path.glob("workers/**/metrics.jsonl"))
+    files = list(results.glob("workers/**/metrics.jsonl"))
     assert len(files) == 2
     assert all("max_abs_mean" in line for file in files for line in file.read_text().splitlines())
 

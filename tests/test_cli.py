@@ -71,6 +71,7 @@ BAD = {
     "-m model=lstm model=linear": "model=lstm model=linear: model is given twice",
     # flags and words without an equals sign
     "--multrun": "--multrun: no such flag; did you mean --multirun?",
+    "--config-di x": "--config-di: no such flag; did you mean --config-dir?",
     "--head=bn_tau": "--head=bn_tau: keys are typed without dashes; did you mean head=bn_tau?",
     "--tau=0.3": "did you mean tau=0.3?",
     "--cfg jb": "invalid choice: 'jb' (choose from 'job', 'hydra', 'all')",
@@ -255,6 +256,12 @@ HYDRA_REFUSES = {
     "hydra/launcher=jobib -m": (
         "hydra/launcher=jobib: no such option; did you mean joblib? allowed are basic, "
     ),
+    "hydra/launcher=submitit_slurm -m": (
+        "hydra/launcher=submitit_slurm: this launcher is not installed; "
+        "pip install 'uncollapse[slurm]'"
+    ),
+    "hydra/launcher=ray": "this launcher is not installed; pip install 'uncollapse[ray]'",
+    "hydra/launcher=submitit_slrum -m": "did you mean submitit_slurm? allowed are basic, ",
     "hydra.run.dri=x": "hydra.run.dri=x: no such key; did you mean hydra.run.dir?",
     "label=${foo}": "label: Interpolation key 'foo' not found",
     "-m results=${foo}": "results: Interpolation key 'foo' not found",

@@ -132,6 +132,8 @@ def test_guard_imports_nothing() -> None:
 
 REFUSED = {
     "scripts/evaluate.py x --metrcs nll": "--metrcs nll: not understood; did you mean --metrics?",
+    "scripts/evaluate.py x --sample 5": "--sample 5: not understood; did you mean --samples?",
+    "scripts/study.py pack x --without": "--without: not understood",
     "scripts/evaluate.py": "the following arguments are required: folder",
     "scripts/evaluate.py x --samples many": "argument --samples: invalid int value: 'many'",
     "scripts/study.py pock x": "COMMAND: invalid choice: 'pock'; did you mean pack? allowed are",

@@ -386,6 +386,28 @@ def test_unevaluable_runs_give_the_reason(
     (tmp_path / "weights").rename(weights)
 
 
+def test_metrics_beside_an_impossible_one_are_computed(
+    study: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["--metrics", "probe,nll,statistics", "--samples", "2", "--labels", "151"]
+    for _ in range(2):  # the second time nll and statistics are there already
+        assert main([str(study), *words]) == 2
+        error = capsys.readouterr().err
+        assert error.splitlines()[-1] == (
+            "error: in 2 of 2 runs some metrics could not be computed, for the reasons above"
+        )
+        assert error.count("labels=151") == 2 and error.count("\n") == 3
+    folder = folder_of(study.parent, "plain")
+    assert (folder / "evaluations/test-statistics.json").exists() and "nll" in summary(folder)
+    assert main([str(folder), *words]) == 2  # a single run
+    assert capsys.readouterr().err.startswith("error: labels=151")
+    assert main([str(study), "--metrics", "probe", "--labels", "151"]) == 2
+    assert "2 of 2 runs could not be evaluated, for" in capsys.readouterr().err
+    shutil.copy(folder_of(study.parent, "bn_mu") / "model.safetensors", folder)
+    assert main([str(study), *words]) == 2
+    assert "1 of 2 runs could not be evaluated and in 1 of 2" in capsys.readouterr().err
+
+
 def test_changed_weights_restart_evaluation(study: Path, capsys: pytest.CaptureFixture) -> None:
     folder = folder_of(study.parent, "plain")
     trained = (folder / "summary.json").read_bytes()

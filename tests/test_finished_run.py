@@ -332,6 +332,13 @@ REFUSED = {
     "temperature": (lambda run: run.sample(1, temperature=0.0), "temperature=0: out of range"),
     "top_p": (lambda run: run.sample(1, top_p=1.5), "top_p=1.5: out of range"),
     "top_k": (lambda run: run.sample(1, top_k=0), "top_k=0"),
+    "misspelt": (
+        lambda run: run.decode(np.zeros((1, 4)), temprature=2),
+        "^temprature=2: no such option; did you mean temperature[?] allowed are temperature, top_k,"
+    ),
+    "misspelt in another": (lambda run: run.reconstruct(["a"], beams=2), "did you mean beam"),
+    "misspelt in interpolate": (lambda run: run.interpolate("a", "b", gredy=1), "mean greedy"),
+    "misspelt in sample": (lambda run: run.sample(1, sed=1), "^sed=1: no such option"),
     "steps": (lambda run: run.interpolate("a", "b", 1), "steps=1"),
     "seed": (lambda run: run.sample(1, seed=-1), "seed=-1"),
 }  # fmt: skip
@@ -351,7 +358,10 @@ def test_wrong_input_gives_one_sentence(results: Path, name: str) -> None:
         (lambda run: run.encode(["text"]), r"takes images \[N, 8, 8\]"),
         (lambda run: run.encode(np.zeros((2, 9, 9))), r"\[2, 9, 9\].*takes images \[N, 8, 8\]"),
         (lambda run: run.encode(np.zeros((8, 8))), r"\[8, 8\].*takes images"),
-        (lambda run: run.encode(np.full((1, 64), 255)), "divide grey values"),
+        (
+            lambda run: run.encode(np.full((1, 64), 255)),
+            "divide images of 8 bits, grey or RGB, by 255",
+        ),
         (lambda run: run.encode([[0, 1], [0]]), "rows of different sizes"),
         (lambda run: run.sample(1, beam=2), "beam: for sentences"),
         (lambda run: run.sample(1, unk=True), "unk: for sentences"),
@@ -466,10 +476,10 @@ def test_blocks_of_the_page_run(
 ) -> None:
     page = (ROOT / "docs/finished_runs.md").read_text()
     for folder, place in (
-        (folder_of(results, "bn_mu"), "scratch/runs/bn_mu"),
-        (images.opened.run.folder, "digits/runs/plain"),
+        (folder_of(results, "bn_mu"), "scratch/runs/bn_mu/default"),
+        (images.opened.run.folder, "digits/runs/plain/data=digits,model=image_mlp"),
     ):
-        shutil.copytree(folder, tmp_path / "results" / place / "default/seed=0")
+        shutil.copytree(folder, tmp_path / "results" / place / "seed=0")
     (tmp_path / "reviews.txt").write_text("we liked the soup .\n")
     (tmp_path / "reviews.csv").write_text("review,stars\nwe liked the soup .,5\n")
     monkeypatch.chdir(tmp_path)

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +22,14 @@ from uncollapse.contract.case import RUN
 from uncollapse.errors import InputError
 from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.posterior import Posterior
+from uncollapse.metrics import catalogue
 from uncollapse.plugins import read_project
 from uncollapse.report import main as report
+from uncollapse.runs.layout import PACK
 from uncollapse.runs.rows import read_run_rows, read_validation_objective
 from uncollapse.runs.study_cli import main as study
 from uncollapse.starting.project import start_project
+from uncollapse.starting.remedy import SLOT_FOLDERS, TEMPLATES, write_remedy
 
 PAGE = (ROOT / "docs/own_parts.md").read_text()
 GRU = ("model=gru", *contract.TINY_DATA, "model.hidden=8", "model.latent=3")
@@ -53,6 +59,25 @@ def test_head_and_metric_of_a_new_project_take_part(project: Path) -> None:
     assert all(row["largest_mean"] > 0 for row in contract.read_comparable_rows(case.full))
 
 
+def test_report_without_the_plugin_names_its_metrics(
+    project: Path, no_figures: None, capsys: pytest.CaptureFixture
+) -> None:
+    folder = Case("first", contract.KINDS["vectors"], project / "runs").full
+    study_of_run = project / "runs/full/scratch"
+    assert study_of_run in folder.parents and report([str(study_of_run)]) == 0
+    assert "no plugin" not in capsys.readouterr().out
+    assert study(["pack", str(study_of_run)]) == 0
+    # as in a process without the plugin
+    del catalogue.METRICS["largest_mean"]
+    shutil.copy(study_of_run / PACK, project.parent / PACK)
+    capsys.readouterr()
+    for place in (study_of_run, project.parent / PACK):
+        assert report([str(place)]) == 0
+        assert "no plugin in use adds them: largest_mean; name the" in capsys.readouterr().out
+    page = (study_of_run / "report/index.html").read_text()
+    assert "no plugin in use adds them: largest_mean; name the" in page
+
+
 @pytest.mark.parametrize("head", ["plain", "skip", "lipschitz", "word_dropout"])
 def test_model_of_the_page_takes_heads_of_every_slot(head: str, project: Path) -> None:
     case = Case(head, GRU, project / "runs")
@@ -80,6 +105,28 @@ def test_model_of_the_page_keeps_the_contract(project: Path) -> None:
     contract.check_model("gru", project / "runs", *GRU[1:])
 
 
+@pytest.mark.parametrize("slot", SLOT_FOLDERS)
+def test_generated_test_imports_what_is_installed(slot: str) -> None:
+    text = (TEMPLATES / f"test_my_{slot}.py").read_text()
+    packages = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE))
+    assert packages <= {"pathlib", "pytest", "torch", "typing", "uncollapse"}
+
+
+@pytest.mark.slow
+def test_generated_tests_of_every_slot_pass_in_a_project(project: Path) -> None:
+    for slot in SLOT_FOLDERS:
+        write_remedy(f"own_{slot}", slot)
+    # a process of its own, as its conftest.py must not be the one of these tests
+    words = ["-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", os.devnull]
+    done = subprocess.run(
+        [sys.executable, *words, *(f"tests/test_own_{slot}.py" for slot in SLOT_FOLDERS)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def test_contract_names_what_a_head_breaks(project: Path) -> None:
     code = Path("mine/first.py").read_text()
     assert "self.linear = nn.Linear(hidden, 2 * latent)" in code
@@ -100,7 +147,8 @@ def test_loop_of_the_page_is_reported(
 ) -> None:
     exec(compile(find_block("uncollapse.Recorder("), "docs/own_parts.md", "exec"), {})
     assert report(["results/own"]) == 0
-    assert re.search(r"my_vae \(beta=0\.5\)", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.search(r"my_vae \(beta=0\.5\)", printed) and "no plugin" not in printed
     table = pd.read_csv("results/own/report/tables/runs.csv")
     assert len(table) == 1 and table["kl"].gt(0).all() and table["nll"].notna().all()
     for words in (["pack", "results/own"], ["verify", "results/own"]):

@@ -172,6 +172,16 @@ def test_finished_run_samples_decodes_and_reconstructs(likelihood: str, tmp_path
     assert len(views) == 5 and not odd and not any(view.picture for view in views)
 
 
+def test_folder_of_samples_without_metrics_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train(tmp_path, "gaussian", np.random.default_rng(0).random((160, 4)))
+    folder = folder_of(tmp_path, "plain")
+    assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
+    assert "test-samples: written to samples/\n" in capsys.readouterr().out
+    assert (folder / "samples/prior.txt").exists()
+
+
 def test_only_the_first_numbers_of_a_vector_are_shown() -> None:
     assert format_vector(np.array([1.0, -0.25, 1e-9])) == "1 -0.25 1e-09"
     long = format_vector(np.arange(2000.0))

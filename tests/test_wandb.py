@@ -16,9 +16,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import ROOT, SMALL, folder_of, rows, run_here, type_command
+from conftest import ROOT, SMALL, composed, folder_of, rows, run_here, type_command
 
 from uncollapse.errors import InputError
+from uncollapse.run import run
+from uncollapse.sweep import check_wandb
 
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 BLOCK = 1 << 15
@@ -304,3 +306,18 @@ def test_wandb_is_not_imported_unless_used(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_missing_package_is_refused_before_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if not installed
+    monkeypatch.delitem(sys.modules, "uncollapse.mirror", raising=False)
+    cfg = composed("head=plain", "log=wandb", *SMALL, f"results={tmp_path / 'r'}")
+    sentence = r"log=wandb needs wandb, which is not installed; pip install 'uncollapse\[wandb\]'"
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        run(cfg, "plain", [*SMALL])
+    assert not (tmp_path / "r").exists()
+    with pytest.raises(SystemExit, match="2"):
+        check_wandb(cfg.log)
+    assert capsys.readouterr().err.startswith("error: log=wandb needs wandb")

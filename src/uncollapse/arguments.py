@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from uncollapse.errors import InputError, did_you_mean, escape_unsafe, nearest_word
 from uncollapse.plugins import read_project, use_plugins
@@ -14,7 +14,11 @@ INVALID_CHOICE = re.compile(r"argument (.*): invalid choice: '(.*)' \(choose fro
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that does not print its usage before a refusal."""
+    """An ArgumentParser that takes options by their full names only, as `--sample` would be
+    taken for `--samples`, and does not print its usage before a refusal."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, **options)
 
     def parse_with_plugins(self, words: Sequence[str] | None) -> argparse.Namespace:
         """Parse the words; then use the user's own parts: the project's, and `--plugins`."""

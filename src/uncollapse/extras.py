@@ -5,6 +5,14 @@ from importlib.util import find_spec
 from uncollapse.errors import InputError
 
 EXTRAS = {"wandb": "wandb", "hydra_plugins": "joblib"}  # module -> extra; others: harness
+# launcher of Hydra -> extra
+LAUNCHERS = {
+    "joblib": "joblib",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+    "ray": "ray",
+    "ray_aws": "ray",
+}
 HARNESS = (
     "hydra", "omegaconf", "yaml", "pandas", "matplotlib", "datasets", "pyarrow", "rich", "jinja2",
     "tabulate", "sklearn", "sacrebleu", "safetensors", "tokenizers", "antlr4",

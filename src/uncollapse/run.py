@@ -10,6 +10,7 @@ from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config.knobs import check_head
 from uncollapse.config.shorthands import NoSuchLevel, replace_shorthands
 from uncollapse.continuing import find_shorter_run, read_origin, take_over
+from uncollapse.extras import require_installed
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
 from uncollapse.request import (
@@ -66,6 +67,7 @@ def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
         return skip(reason)
 
     # 2. check and build everything: bad input is refused here
+    require_mirrors(request)
     parts = prepare(cfg, request.head)
     if start:
         print(f"[{request.name}] {load_start(start, parts)}")
@@ -132,6 +134,13 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
             mirror.abandon()
         raise
     return summary
+
+
+def require_mirrors(request: Request) -> None:
+    """InputError if what mirrors the rows is not installed."""
+    log = request.config["log"]
+    if isinstance(log, dict) and log.get("wandb"):
+        require_installed("log=wandb", "wandb")
 
 
 def make_mirrors(request: Request, parts: Parts) -> "list[WandbMirror]":

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config.common_keys import check_root
 from uncollapse.entry import continue_in_child
 from uncollapse.errors import InputError
+from uncollapse.extras import require_installed
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import Metric
 from uncollapse.plugins import import_plugins
@@ -94,9 +95,11 @@ def check_wandb(log: DictConfig) -> None:
     if not log.wandb:
         return
     from uncollapse.config.sections import LogConfig, load_section
-    from uncollapse.mirror import check_server
 
     try:
+        require_installed("log=wandb", "wandb")
+        from uncollapse.mirror import check_server
+
         settings = load_section(log, "log", LogConfig)
         settings.check()
         check_server(settings)

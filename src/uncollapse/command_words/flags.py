@@ -25,6 +25,8 @@ def split_flags(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
                 f"{shorten(word)}: control characters, such as a line break, are not allowed"
             )
     parser = get_args_parser()
+    # a misspelt flag would be taken for another one
+    parser.allow_abbrev = False
     # argparse would print its usage and exit
     parser.error = raise_flag_error  # type: ignore[method-assign]
     args, unknown = parser.parse_known_intermixed_args(argv)

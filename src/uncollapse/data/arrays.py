@@ -56,7 +56,10 @@ class ArraysConfig(DataConfig):
     def divide(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
         """The examples of `file`, in an order drawn by split_seed, as three splits."""
         check_shares(self.split, self.split_seed)
-        x, labels = load_arrays(expand_home(str(self.file)))
+        path = expand_home(str(self.file))
+        if not path.is_file():
+            raise InputError(f"data.file={self.file}: there is no such file")
+        x, labels = load_arrays(path)
         return {
             split: (x[part], {name: values[part] for name, values in labels.items()})
             for split, part in draw_rows(len(x), self.split, self.split_seed).items()

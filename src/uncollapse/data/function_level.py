@@ -24,6 +24,7 @@ from uncollapse.data.sentence_sizes import join_arrow_words
 from uncollapse.errors import InputError, first_line, shorten
 from uncollapse.json_types import Json
 from uncollapse.plugins import plugin_names
+from uncollapse.raised import describe_raised
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,8 +79,7 @@ class FunctionTokens(Words):
             tokens = self.tokenise(text)
         # whatever the user's own code raises
         except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise InputError(f"{given} it raised {reason}") from error
+            raise InputError(f"{given} it raised {describe_raised(error)}") from error
         if not isinstance(tokens, list):
             kind = type(tokens).__name__
             raise InputError(
@@ -106,8 +106,7 @@ class FunctionTokens(Words):
         try:
             text = self.join(tokens)
         except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise InputError(f"{given} it raised {reason}") from error
+            raise InputError(f"{given} it raised {describe_raised(error)}") from error
         if not isinstance(text, str):
             raise InputError(f"{given} it returned {shorten(repr(text))}; needed is a string")
         return text
@@ -143,7 +142,7 @@ def find_function(key: str, name: str, takes: object, gives: object) -> Callable
         defined = vars(importlib.import_module(module))
     # whatever the code of a plugin raises
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = describe_raised(error)
         raise InputError(f"{given}: its module cannot be imported ({reason})") from error
     found = defined.get(last)
     # as for classes, one that the module only imports has another name

@@ -148,19 +148,23 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     if before := len(finished) - len(todo):
         noun = "runs were" if len(finished) > 1 else "run was"
         print(f"{before:,} of {len(finished):,} {noun} evaluated before")
-    refused = evaluate_each(todo, folder, settings, explicit, alone=len(runs) == 1) if todo else 0
-    if refused:
-        limit = f", of which the first {MOST_ERRORS} are shown" if refused > MOST_ERRORS else ""
-        raise InputError(
-            f"{refused:,} of {len(finished):,} runs could not be evaluated, "
-            f"for the reasons above{limit}"
-        )
+    if not todo:
+        return
+    failed, partial = evaluate_each(todo, folder, settings, explicit, alone=len(runs) == 1)
+    total = f"of {len(finished):,} runs"
+    outcomes = [f"{failed:,} {total} could not be evaluated"] if failed else []
+    if partial:
+        outcomes.append(f"in {partial:,} {total} some metrics could not be computed")
+    if outcomes:
+        shown = f", of which the first {MOST_ERRORS} are shown"
+        limit = shown if failed + partial > MOST_ERRORS else ""
+        raise InputError(f"{' and '.join(outcomes)}, for the reasons above{limit}")
 
 
 def evaluate_each(
     todo: Sequence[Run], folder: Path, settings: Settings, explicit: bool, alone: bool
-) -> int:
-    """Evaluate runs, print errors, and return how many runs failed.
+) -> tuple[int, int]:
+    """Evaluate runs and print errors; how many runs failed, and how many lack some metrics.
 
     alone: whether the user named a single run, whose error is raised instead.
     """
@@ -168,19 +172,24 @@ def evaluate_each(
 
     # runs of a sweep share their data, so the data sets stay loaded
     loaded: LoadedData = {}
-    refused = 0
+    failed = partial = 0
     for number, run in enumerate(todo, 1):
         name = run.folder if run.folder == folder else run.folder.relative_to(folder)
         try:
             say = printer(f"{number}/{len(todo)} {name}")
-            evaluate_run(run, settings, explicit, loaded, say)
+            refusals = evaluate_run(run, settings, explicit, loaded, say)
+            if refusals and alone:
+                raise InputError("; ".join(refusals))
+            partial += bool(refusals)
         except (InputError, OSError) as error:
             if alone:
                 raise
-            refused += 1
-            if refused <= MOST_ERRORS:
-                print(f"error: {describe_error(error, run.folder)}", file=sys.stderr)
-    return refused
+            failed += 1
+            refusals = [describe_error(error, run.folder)]
+        if failed + partial <= MOST_ERRORS:
+            for sentence in refusals:
+                print(f"error: {sentence}", file=sys.stderr)
+    return failed, partial
 
 
 def describe_error(error: InputError | OSError, folder: Path) -> str:

@@ -141,7 +141,7 @@ def read_images(examples: object, size: ImageSize) -> np.ndarray:
     if x.shape[1:] not in (size.shape, (size,)):
         raise InputError(f"an array of shape {list(x.shape)}: this run takes {wanted}")
     if not ((x >= 0) & (x <= 1)).all():  # false for NaN, too
-        raise InputError("pixels outside 0 to 1: divide grey values by their largest one")
+        raise InputError("pixels outside 0 to 1: divide images of 8 bits, grey or RGB, by 255")
     return x.reshape(len(x), size)
 
 

@@ -1,9 +1,10 @@
 """The options of decoding, checked against each other and against the kind of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
-from uncollapse.errors import InputError, check_integer, check_number
+from uncollapse.errors import InputError, check_integer, check_number, did_you_mean, shorten
 from uncollapse.interfaces.model import Limits
 
 MOST_BEAMS = 1000
@@ -52,6 +53,18 @@ class DecodingOptions:
             )
         if len(fixed) > 1:
             raise InputError("beam and greedy: two ways to choose words; leave one out")
+
+    @classmethod
+    def from_words(cls, words: Mapping[str, object]) -> "DecodingOptions":
+        """The options of keyword arguments. InputError for a word that is no option."""
+        allowed = DecodingWords.__annotations__
+        for word, value in words.items():
+            if word not in allowed:
+                raise InputError(
+                    f"{word}={shorten(value)}: no such option; {did_you_mean(word, allowed)}"
+                    f"allowed are {', '.join(allowed)}, seed"
+                )
+        return cls(**words)  # type: ignore[arg-type]
 
     @property
     def given(self) -> list[str]:

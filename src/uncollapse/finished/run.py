@@ -102,7 +102,7 @@ class FinishedRun:
         hypotheses of a beam search; unk: whether <unk> may be written. InputError for codes of
         another size, and for options that contradict each other.
         """
-        checked = DecodingOptions(**options)
+        checked = DecodingOptions.from_words(options)
         return self.write(self.read_codes(z), checked, self.generator(seed))
 
     def reconstruct(
@@ -131,7 +131,7 @@ class FinishedRun:
 
     def sample(self, n: int, *, seed: int = 0, **options: Unpack[DecodingWords]) -> Decoded:
         """n sentences, images or vectors: codes drawn from the prior, decoded as in `decode`."""
-        checked, generator = DecodingOptions(**options), self.generator(seed)
+        checked, generator = DecodingOptions.from_words(options), self.generator(seed)
         check_integer("n", n, 1)
         with evaluating(self.opened.model, train=False):
             z = self.prior.sample_prior(n, generator)

@@ -187,8 +187,12 @@ def load_function(function: str | Function) -> Function:
     module, _, name = function.partition(":")
     try:
         loaded: Function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"metric function {function}: cannot be imported ({error})") from error
+    # whatever the user's own code raises
+    except Exception as error:
+        from uncollapse.raised import describe_raised
+
+        reason = describe_raised(error)
+        raise InputError(f"metric function {function}: cannot be imported ({reason})") from error
     if not callable(loaded):
         raise InputError(f"metric function {function}: it is a {type(loaded).__name__}")
     return loaded

@@ -180,7 +180,7 @@ class DiscretisedLogistic(Likelihood):
             raise InputError(
                 f"model.likelihood=discretised_logistic: values from {x.min():g} to {x.max():g}; "
                 f"allowed are the {self.levels} values k / {self.levels - 1} from 0 to 1: divide "
-                "pixels by the largest one, and set model.levels"
+                "pixels by their largest possible value, 255 for 8 bits, and set model.levels"
             )
 
 

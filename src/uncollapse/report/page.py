@@ -34,6 +34,7 @@ from uncollapse.report.tables import Table, build_tables
 from uncollapse.report.tables.files import encode_table
 from uncollapse.report.tables.titles import few_samples_note, uneven_note
 from uncollapse.report.tokens import SLOT_TOKENS
+from uncollapse.report.unknown_metrics import unknown_metrics_note
 from uncollapse.runs.layout import CONFIG, is_run
 from uncollapse.runs.rules import DEFAULT_RULE
 
@@ -183,7 +184,15 @@ def format_terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, shown]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
     files = f"Notes on files: {len(study.notes):,}, on the page." if study.notes else ""
-    makers = (uneven_note, data_note, few_samples_note, cut_note, convergence_note, weights_note)
+    makers = (
+        uneven_note,
+        data_note,
+        few_samples_note,
+        cut_note,
+        convergence_note,
+        weights_note,
+        unknown_metrics_note,
+    )
     notes = [note for note in (*(make(study.runs) for make in makers), files) if note]
     counts = f"{study.name}: {status_counts(study.runs)}"
     return "\n\n".join([counts, lines, *(["\n".join(notes)] if notes else [])])

@@ -16,6 +16,7 @@ from uncollapse.metrics.metric import END, EVALUATED, TRAINING
 from uncollapse.report.checked import Values, prune
 from uncollapse.report.evaluations import read_nll_results
 from uncollapse.report.text import clean_command, clean_folder, clean_text
+from uncollapse.report.unknown_metrics import find_unknown_metrics
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.own_code import OWN_CODE
 from uncollapse.runs.reading import Saved, list_overrides
@@ -80,6 +81,7 @@ def flatten_run(saved: Saved, rule: str = DEFAULT_RULE) -> RunRecord:
         "knobs": {
             k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS
         },
+        "unknown_metrics": find_unknown_metrics(saved),
         **data_facts(Values(saved.data, f"{DATA} ", odd)),
         **read_finals(Values(summary, f"{SUMMARY} ", odd), rows, done),
         "rows": rows,

@@ -10,6 +10,7 @@ from uncollapse.report.notes import BIASED, convergence_note, cut_note, few_samp
 from uncollapse.report.stats import SAMPLED_BY, finished
 from uncollapse.report.tables.cells import drop_empty_columns
 from uncollapse.report.tables.marks import has_loose_ppl, levels_differ
+from uncollapse.report.unknown_metrics import unknown_metrics_note
 
 
 def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
@@ -47,6 +48,7 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         cut_note(runs),
         convergence_note(runs),
         weights_note(runs),
+        unknown_metrics_note(runs),
     ]
     return " ".join(filter(None, sentences))
 

@@ -1,11 +1,12 @@
 """my_procedure: which weights move, and the ordinary training where the knob switches it off."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from conftest import SMALL, composed
 from torch import Tensor
 
-from uncollapse.building import prepare
+from uncollapse.contract import KINDS, Case
 from uncollapse.errors import InputError
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.procedures.joint import Joint
@@ -14,7 +15,7 @@ from uncollapse.starting.templates.my_procedure import MyProcedure
 
 def train_plain_model(procedure: Procedure, steps: int = 2) -> list[Tensor]:
     """The weights of a small plain model after a few steps."""
-    parts = prepare(composed("head=plain", *SMALL), "plain")
+    parts = Case("plain", KINDS["text"], Path()).parts()  # the folder is for runs only
     training = Training(
         model=parts.model,
         objective=parts.objective,
