@@ -79,9 +79,18 @@ def test_only_classes_of_the_slot_are_built(outside: Path) -> None:
 def test_broken_module_is_refused_in_one_sentence(outside: Path) -> None:
     write_package(outside)
     write(outside / "half_pkg/broken.py", "1 / 0\n")
+    write(outside / "half_pkg/lacking.py", "\nimport nonexistent_thing\n\nclass Half: ...\n")
     use_plugins("half_pkg")
-    with pytest.raises(InputError, match=r"cannot be imported \(ZeroDivisionError: division"):
-        locate_class("half_pkg.broken.Half", "posterior")
+    for name, reason in (
+        ("broken", "ZeroDivisionError: division by zero, in half_pkg/broken.py line 1"),
+        (
+            "lacking",
+            "ModuleNotFoundError: No module named 'nonexistent_thing', in half_pkg/lacking.py "
+            "line 2",
+        ),
+    ):
+        with pytest.raises(InputError, match=rf"module cannot be imported \({reason}\)$"):
+            locate_class(f"half_pkg.{name}.Half", "posterior")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,11 @@ def test_broken_module_is_refused_in_one_sentence(outside: Path) -> None:
     [
         ("no_such_package", r"plugins=no_such_package: cannot be imported \(ModuleNotFoundError"),
         ("../x", "plugins=../x: allowed is the name of a Python package"),
-        ("faulty", r"plugins=faulty: cannot be imported \(RuntimeError: not today\)"),
+        (
+            "faulty",
+            r"plugins=faulty: cannot be imported \(RuntimeError: not today, in faulty/__init__.py "
+            r"line 1\)",
+        ),
     ],
 )
 def test_bad_package_is_refused(outside: Path, name: str, reason: str) -> None:

@@ -16,7 +16,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from uncollapse.errors import InputError, first_line, shorten
+from uncollapse.errors import InputError, shorten
+from uncollapse.raised import describe_raised
 
 PROJECT = "uncollapse.yaml"
 PLUGINS = "UNCOLLAPSE_PLUGINS"  # names of packages, with commas
@@ -82,7 +83,7 @@ def import_plugin(name: str) -> None:
         importlib.import_module(name)
     # whatever the user's own code raises
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = describe_raised(error)
         raise InputError(f"plugins={name}: cannot be imported ({reason})") from error
 
 

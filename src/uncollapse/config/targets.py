@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.config import HYDRA_KEYS, heads
 from uncollapse.config.knobs import find_targets, read_choices
-from uncollapse.errors import InputError, first_line, nearest_word, shorten
+from uncollapse.errors import InputError, nearest_word, shorten
 from uncollapse.json_types import JsonObject
 from uncollapse.plugins import plugin_names
+from uncollapse.raised import describe_raised
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 
@@ -62,11 +63,13 @@ def locate_class(target: object, where: str) -> type:
     require_allowed_module(module, package, given)
     try:
         found = vars(importlib.import_module(module)).get(name)
-    except ImportError as error:
-        raise InputError(f"{given}: no such class ({error})") from error
     # whatever the code of a plugin raises
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        # the module itself is missing, or a package above it
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module}.".startswith(f"{missing}."):
+            raise InputError(f"{given}: no such class ({error})") from error
+        reason = describe_raised(error)
         raise InputError(f"{given}: its module cannot be imported ({reason})") from error
     # a class that the module only imports is refused, or its name would have two spellings
     if not inspect.isclass(found) or found.__module__ != module:

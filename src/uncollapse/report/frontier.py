@@ -134,9 +134,9 @@ def price_of_a_nat(group: pd.DataFrame, x: str = "mi") -> pd.Series:
     """
     slopes = {}
     for seed, runs in group.groupby("seed"):
-        runs = drop_turning(runs, x)
-        if runs[x].nunique() > 1:
-            slopes[seed] = float(np.polyfit(runs[x], runs["d_nll"], 1)[0])
+        kept = drop_turning(runs, x)
+        if kept[x].nunique() > 1:
+            slopes[seed] = float(np.polyfit(kept[x], kept["d_nll"], 1)[0])
     return pd.Series(slopes, dtype=float)
 
 
@@ -145,7 +145,7 @@ def drop_turning(runs: pd.DataFrame, x: str) -> pd.DataFrame:
     carried, cost = runs[x].to_numpy(), runs["d_nll"].to_numpy()
     # [run, other]: a small difference may be chance, and dropping it would bias the slope
     beaten = (carried[None] > carried[:, None]) & (cost[None] < cost[:, None] - CLEARLY)
-    return runs[~beaten.any(1)]
+    return runs[~pd.Series(beaten.any(axis=1), runs.index)]
 
 
 def equal_information(
