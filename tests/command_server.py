@@ -9,13 +9,16 @@ import os
 import runpy
 import sys
 
-MODULES = ("torch", "hydra", "pandas", "uncollapse.run", "uncollapse.evaluation.command")
+MODULES = ("torch", "hydra", "pandas", "uncollapse.run", "uncollapse.evaluation.command", "numba")
 
 
 def serve() -> None:
     """Answer requests; in a child, return to run its command."""
     for name in MODULES:
         importlib.import_module(name)
+    # compiled kernels take half a second to load
+    steps = importlib.import_module("uncollapse.models.lstm_sequence")
+    steps.choose_operations(importlib.import_module("torch").float32)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
