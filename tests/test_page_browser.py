@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_page_parts import VALUES
 from test_report import OTHER, SLOTS, write_run
 from test_report_text import HOSTILE, put_config
 
@@ -18,14 +19,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="this machine has no chromium")
 Page = Any  # playwright may not be installed
 
-# mi, gap and nll without noise between seeds; heads of test_report.HEADS
-VALUES = {
-    "plain": (0.0, 0.0, 20.0),
-    "bn_mu": (2.0, 5.0, 20.5),
-    "bn_tau": (3.0, 6.0, 20.4),
-    "rms_tau": (4.0, 7.0, 20.9),
-    "kl_anneal": (0.01, 0.02, 19.9),
-}
 CHANGED = {
     "bn_mu": "posterior", "bn_tau": "posterior", "rms_tau": "decoder", "kl_anneal": "objective"
 }  # fmt: skip

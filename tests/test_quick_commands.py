@@ -215,3 +215,8 @@ def test_damaged_config_is_reported_when_all_is_evaluated(
         "config.yaml: damaged (model is not a section)" in output.err
         and output.err.count("\n") == 2
     )
+
+
+def test_job_that_is_skipped_needs_no_torch() -> None:
+    code = "import sys, uncollapse.run; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

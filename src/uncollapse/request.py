@@ -12,10 +12,10 @@ from uncollapse.config.sections import LogConfig, load_section
 from uncollapse.config.targets import resolve_node
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
+from uncollapse.own_code import list_changed_modules
 from uncollapse.plugins import as_names, plugin_names
 from uncollapse.runs.identity import list_changes
 from uncollapse.runs.layout import DONE, Run, format_command, format_title, locate_run
-from uncollapse.runs.own_code import list_changed_modules
 from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_runs, name_in_pack
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_summary

@@ -13,6 +13,7 @@ from uncollapse.continuing import find_shorter_run, read_origin, take_over
 from uncollapse.extras import require_installed
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
+from uncollapse.own_code import OWN_CODE, digest_own_code
 from uncollapse.request import (
     Request,
     find_done_copy,
@@ -22,7 +23,6 @@ from uncollapse.request import (
 )
 from uncollapse.run_folder import open_folder
 from uncollapse.runs.layout import DONE, ROWS_FILE, STATE, Run
-from uncollapse.runs.own_code import OWN_CODE, digest_own_code
 from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.results import write_summary
 from uncollapse.start import load_start, replace_start

@@ -7,7 +7,6 @@ from uncollapse.device import peak_memory
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END
-from uncollapse.models.lstm_sequence import name_kernels
 from uncollapse.request import Request
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import DONE, SCHEMA
@@ -57,6 +56,9 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
 
 def summarise_circumstances(parts: Parts, threads: int) -> JsonObject:
     """Facts about the model, the data and the machine."""
+    # imports torch, which a run that is skipped does not need
+    from uncollapse.models.lstm_sequence import name_kernels
+
     facts = parts.data.facts()
     return {
         "peak_memory_mb": peak_memory(parts.device),

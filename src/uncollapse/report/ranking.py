@@ -18,10 +18,13 @@ of larger spread raises its error to 37 %.
 """
 
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.special import digamma, polygamma, stdtr
+
+Key = TypeVar("Key")
 
 ERROR_RATE = 0.05  # of falsely separating any two curves
 POOLED = 1e6  # degrees of freedom of a variance that all pairs share
@@ -54,24 +57,11 @@ def find_lower(values: dict[str, pd.Series]) -> set[tuple[str, str]]:
 
     Pairs with fewer than two shared seeds decide nothing.
     """
-    pairs, means, deviations, degrees = [], [], [], []
-    for one, other in combinations(values, 2):
-        difference = (values[one] - values[other]).dropna()
-        if len(difference) > 1:
-            pairs.append((one, other))
-            means.append(difference.mean())
-            deviations.append(difference.std(ddof=1))
-            degrees.append(len(difference) - 1)
-    if not pairs:
-        return set()
-    p = moderated_p_values(
-        np.array(means), np.array(deviations) ** 2, np.array(degrees), count_degrees(values)
-    )
-    return {
-        pair if mean < 0 else pair[::-1]
-        for pair, mean, rejected in zip(pairs, means, reject_holm(p), strict=True)
-        if rejected
+    differences = {
+        (one, other): values[one] - values[other] for one, other in combinations(values, 2)
     }
+    found = find_significant(differences, count_degrees(values))
+    return {pair if mean < 0 else pair[::-1] for pair, mean in found.items()}
 
 
 def find_different(values: dict[str, pd.Series]) -> tuple[list[str], list[str]]:
@@ -79,16 +69,26 @@ def find_different(values: dict[str, pd.Series]) -> tuple[list[str], list[str]]:
 
     Names with fewer than two seeds decide nothing.
     """
-    tested = {name: found.dropna() for name, found in values.items() if found.count() > 1}
+    tested = {name: found for name, found in values.items() if found.count() > 1}
+    found = find_significant(tested, count_degrees(tested))
+    lower = [name for name, mean in found.items() if mean < 0]
+    return lower, [name for name in found if name not in lower]
+
+
+def find_significant(differences: dict[Key, pd.Series], most: float) -> dict[Key, float]:
+    """The means of those differences by seed that are significant, in their order.
+
+    Differences with fewer than two seeds decide nothing. most: as in `moderated_p_values`.
+    """
+    tested = {key: found.dropna() for key, found in differences.items() if found.count() > 1}
     if not tested:
-        return [], []
+        return {}
     means = np.array([found.mean() for found in tested.values()])
-    variances = np.array([found.var(ddof=1) for found in tested.values()])
+    deviations = np.array([found.std(ddof=1) for found in tested.values()])
     degrees = np.array([len(found) - 1 for found in tested.values()])
-    p = moderated_p_values(means, variances, degrees, count_degrees(tested))
-    rejected = dict(zip(tested, zip(reject_holm(p), means, strict=True), strict=True))
-    lower = [name for name, (clear, mean) in rejected.items() if clear and mean < 0]
-    return lower, [name for name, (clear, mean) in rejected.items() if clear and mean > 0]
+    p = moderated_p_values(means, deviations**2, degrees, most)
+    chosen = zip(tested, means.tolist(), reject_holm(p), strict=True)
+    return {key: mean for key, mean, rejected in chosen if rejected}
 
 
 def count_degrees(values: dict[str, pd.Series]) -> int:

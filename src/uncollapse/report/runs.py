@@ -13,12 +13,12 @@ from uncollapse.errors import MAX_NUMBER
 from uncollapse.json_types import Json, JsonMapping
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END, EVALUATED, TRAINING
+from uncollapse.own_code import OWN_CODE
 from uncollapse.report.checked import Values, prune
 from uncollapse.report.evaluations import read_nll_results
 from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.report.unknown_metrics import find_unknown_metrics
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
-from uncollapse.runs.own_code import OWN_CODE
 from uncollapse.runs.reading import Saved, list_overrides
 from uncollapse.runs.rows import last_test_row
 from uncollapse.runs.rules import DEFAULT_RULE, OTHER_RULES, select_weights

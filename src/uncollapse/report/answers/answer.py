@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from uncollapse.metrics.catalogue import choose_decimals
-from uncollapse.report.notes import MOST_GROUPS_NAMED
+from uncollapse.report.notes import MOST_GROUPS_NAMED, name_groups
 from uncollapse.report.tables.cells import format_cell
 
 MINUS = "\N{MINUS SIGN}"
@@ -59,7 +58,7 @@ def format_span(values: Iterable[tuple[float, float]]) -> str:
 def list_names(names: Sequence[str]) -> str:
     """'A', 'A and B', 'A, B and C', or the first few 'and 5 more'."""
     if len(names) > MOST_GROUPS_NAMED:
-        return f"{', '.join(names[:MOST_GROUPS_NAMED])} and {len(names) - MOST_GROUPS_NAMED} more"
+        return name_groups(names[:MOST_GROUPS_NAMED], len(names))
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -77,8 +76,3 @@ def plain_command(runs: pd.DataFrame, seeds: str = "0,1,2") -> str:
     words = [word for word in first["command"].split() if word.partition("=")[0] not in own]
     # a command that was not recorded cannot be changed
     return f"{' '.join(words)} head=plain seed={seeds} -m" if words else ""
-
-
-def is_known(*numbers: float) -> bool:
-    """Whether all of them are finite."""
-    return bool(np.isfinite(numbers).all())

@@ -4,12 +4,12 @@ A run is identified by its config, which names classes but not their code. So th
 the code, and a finished run whose code has changed since is not skipped without a word.
 """
 
-import hashlib
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
-from uncollapse.json_types import Json, JsonMapping
+from uncollapse.data.digests import file_digest
+from uncollapse.errors import InputError
+from uncollapse.json_types import JsonMapping
 
 OWN_CODE = "own_code"  # key of a summary
 OURS = "uncollapse"
@@ -21,29 +21,21 @@ def digest_own_code(config: JsonMapping) -> dict[str, str]:
 
     Modules that a module imports do not count.
     """
-    targets = {target.rpartition(".")[0] for target in find_target_names(config)}
-    own = {name for name in targets if name.partition(".")[0] != OURS}
+    # imports OmegaConf, which reports do not need
+    from uncollapse.config.knobs import find_targets
+
+    targets = [str(node["_target_"]) for _, node in find_targets(config, "")]
+    modules = {target.rpartition(".")[0] for target in targets}
+    own = {name for name in modules if name.partition(".")[0] != OURS}
     return {name: digest for name in sorted(own) if (digest := digest_module(name))}
-
-
-def find_target_names(value: Json | JsonMapping) -> Iterator[str]:
-    """Every `_target_` in a config."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "_target_" and isinstance(inner, str):
-                yield inner
-            yield from find_target_names(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from find_target_names(inner)
 
 
 def digest_module(name: str) -> str:
     """The digest of a module's file; '' for one that cannot be found or read."""
     try:
         found = importlib.util.find_spec(name)
-        return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:DIGITS]  # type: ignore[union-attr, arg-type]
-    except (ImportError, AttributeError, TypeError, ValueError, OSError):
+        return file_digest(Path(found.origin))[:DIGITS] if found and found.origin else ""
+    except (ImportError, ValueError, InputError):
         return ""
 
 
