@@ -145,6 +145,39 @@ def test_contract_names_what_a_head_breaks(project: Path) -> None:
         contract.check_head("first", "vectors", project / "runs")
 
 
+def test_contract_names_outputs_that_nothing_uses(project: Path) -> None:
+    file = Path("mine/first.py")
+    chunks = "mean, log_var = outputs(self.linear, h).chunk(2, -1)"
+    code = file.read_text()
+    assert chunks in code
+    file.write_text(code.replace(chunks, f"{chunks}\n        log_var = 0 * log_var"))
+    with pytest.raises(AssertionError, match=r"weight is 0 in rows \[4, 5, 6, 7\]"):
+        contract.check_gradients(Case("first", contract.KINDS["vectors"], project / "runs"))
+
+
+@pytest.mark.parametrize(
+    "good, bad, reason",
+    [
+        ("[1][0]", "[0]", r"mine.gru.GRUConfig: h: a PackedSequence; a head takes"),
+        ("[1][0]", "[1]", r"mine.gru.GRUConfig: h: shape \[1, 2, 8\]; a head takes one"),
+        ("self.embed(batch.tokens)", "batch.tokens",
+         r"GRUConfig: encode\(batch\) raised ValueError: .*, in mine/gru.py line \d"),
+        ("index_add(0, owner, losses)", "index_add(0, owner, losses).sum()",
+         r"nll\(batch, z\) for z \[2, 3\] has the shape \[\]; allowed is \[2\]"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_are_refused_before_anything_is_written(
+    good: str, bad: str, reason: str, project: Path
+) -> None:
+    file = Path("mine/gru.py")
+    code = file.read_text()
+    assert good in code
+    file.write_text(code.replace(good, bad))
+    with pytest.raises(InputError, match=reason):
+        Case("plain", GRU, project / "runs").run("bad")
+    assert not (project / "runs/bad").exists()
+
+
 # ---------------------------------------------------------------- runs of other training loops
 
 

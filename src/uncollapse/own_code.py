@@ -25,13 +25,17 @@ def digest_own_code(config: JsonMapping) -> dict[str, str]:
 
     Modules that a module imports do not count.
     """
+    own = sorted({target.rpartition(".")[0] for target in list_own_targets(config)})
+    return {name: digest for name in own if (digest := digest_module(name))}
+
+
+def list_own_targets(config: JsonMapping) -> list[str]:
+    """The classes of a config that are not of this package."""
     # imports OmegaConf, which reports do not need
     from uncollapse.config.knobs import find_targets
 
     targets = [str(node["_target_"]) for _, node in find_targets(config, "")]
-    modules = {target.rpartition(".")[0] for target in targets}
-    own = {name for name in modules if name.partition(".")[0] != OURS}
-    return {name: digest for name in sorted(own) if (digest := digest_module(name))}
+    return [target for target in targets if target.partition(".")[0] != OURS]
 
 
 def digest_module(name: str) -> str:
