@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from uncollapse.interfaces.objective import Loss
+    from uncollapse.runs.heartbeat import Heartbeat
 
 
 class Console:
     """The output of the run `name`, as a context; the trainer reports its progress to it."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, heartbeat: "Heartbeat | None" = None):
+        self.name, self.heartbeat = name, heartbeat
         self.bar: Progress | None = None
         self.task: TaskID | None = None
 
@@ -53,7 +54,9 @@ class Console:
             self.warn(note)
 
     def stepped(self, step: int, total: int, loss: "Loss") -> None:
-        """Advance the progress bar."""
+        """Advance the progress bar, and note the step for others who follow the run."""
+        if self.heartbeat is not None:
+            self.heartbeat.note_step(step, total)
         if self.bar is None:
             return
         if self.task is None:

@@ -12,7 +12,7 @@ from uncollapse.errors import InputError
 from uncollapse.rate_search import replace_rate
 from uncollapse.run import carry_out
 from uncollapse.runs.rows import read_validation_objective
-from uncollapse.sweep import note_end
+from uncollapse.sweep import note_end, note_start
 
 
 def main(cfg: DictConfig) -> float | None:
@@ -27,6 +27,7 @@ def main(cfg: DictConfig) -> float | None:
     task = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     overrides = [str(word) for word in task or ()]
     words = " ".join(overrides)
+    note_start(words)
     try:
         cfg, overrides = replace_rate(cfg, head, overrides)
         outcome = carry_out(cfg, head, overrides)

@@ -101,6 +101,7 @@ def skip(reason: str, found: Run | None = None) -> Outcome:
 def train_and_test(request: Request, parts: Parts) -> JsonObject:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
+    from uncollapse.runs.heartbeat import Heartbeat
 
     # the code is identified at the start: the checkout may change during training
     start, code = time.perf_counter(), find_provenance()
@@ -108,7 +109,8 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
     own_code: JsonObject = {OWN_CODE: own} if own else {}
     mirrors = make_mirrors(request, parts)
     try:
-        with Console(request.name) as console:
+        heartbeat = Heartbeat(request.run.folder)
+        with heartbeat, Console(request.name, heartbeat) as console:
             if changed:
                 console.say(f"[{request.name}] warning: {explain_changed_code(request, changed)}")
             trainer = make_trainer(request, parts, mirrors, console)

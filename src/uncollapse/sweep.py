@@ -1,16 +1,19 @@
-"""The list of how the jobs of a multirun ended, printed after the last one.
+"""The jobs of a multirun: which there are, which have started, and how they ended.
 
-A failed job must not stop the others. Each job appends how it ended to a file, whose path is in an
-environment variable, so that it also works for launchers with worker processes.
+They stand in jobs.jsonl in the folder of the sweep, which others may read while it runs. The path
+of the file is in an environment variable, so that it also works for launchers with worker
+processes. A failed job must not stop the others; all that went wrong are listed after the last one.
 """
 
 import json
 import os
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -19,24 +22,38 @@ from uncollapse.config.common_keys import check_root
 from uncollapse.entry import continue_in_child
 from uncollapse.errors import InputError
 from uncollapse.extras import require_installed
+from uncollapse.json_types import JsonMapping
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import Metric
 from uncollapse.plugins import import_plugins
+from uncollapse.runs.heartbeat import Heartbeat
 from uncollapse.runs.json_values import read_json_lines
+from uncollapse.runs.layout import JOBS
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
+heartbeats: dict[Path, Heartbeat] = {}  # of the sweep that this process drives
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 WRONG = ("failed", "refused")
 MOST_LISTED_JOBS = 50  # of those that went wrong
 
 
+def note_start(words: str) -> None:
+    """Append to the sweep's list that a job has started; outside a sweep do nothing."""
+    append_entry({"words": words})
+
+
 def note_end(status: str, words: str, message: str = "") -> None:
     """Append how one job ended to the sweep's list; outside a sweep do nothing."""
+    append_entry({"status": status, "words": words, "message": message})
+
+
+def append_entry(entry: JsonMapping) -> None:
+    """Append a line to the sweep's list, if this is a job of a sweep."""
     if VARIABLE not in os.environ:
         return
-    entry = json.dumps({"status": status, "words": words, "message": message})
     try:
         with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:
-            file.write(entry + "\n")
+            file.write(json.dumps(entry) + "\n")
     except OSError as error:
         print(
             f"warning: this job is missing from the sweep's list ({error.strerror})",
@@ -62,8 +79,12 @@ class SweepSummary(Callback):
             continue_in_child()
         check_wandb(config.log)
         # an environment variable reaches worker processes of any launcher
-        handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
-        os.close(handle)
+        folder = Path(config.hydra.sweep.dir).absolute()
+        os.environ[VARIABLE] = str(folder / JOBS)
+        append_entry({"jobs": list_jobs(config)})
+        # not an attribute, as launchers send this object to other processes
+        heartbeats[folder] = Heartbeat(folder)
+        heartbeats[folder].start()
 
     def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
         # which may add metrics as well
@@ -73,8 +94,8 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         path = Path(os.environ.pop(VARIABLE))
         # a torn line of a killed job is left out
-        jobs = read_json_lines(path)
-        path.unlink()
+        jobs = [entry for entry in read_json_lines(path) if "status" in entry]
+        heartbeats.pop(path.parent).stop()
         counts = Counter(job["status"] for job in jobs)
         ends = ", ".join(f"{n} {status}" for status, n in counts.items())
         print(f"sweep: {len(jobs)} jobs: {ends}")
@@ -88,6 +109,21 @@ class SweepSummary(Callback):
             )
         if wrong:
             raise SystemExit(1)
+
+
+def list_jobs(config: DictConfig) -> list[str]:
+    """The words of each job of a sweep; [] for sweepers that decide on jobs as they go."""
+    sweeper = config.hydra.sweeper
+    if sweeper._target_ != BASIC_SWEEPER:
+        return []
+    # as in the sweeper itself: parameters of the config come first
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    try:
+        overrides = OverridesParser.create().parse_overrides([*words, *config.hydra.overrides.task])
+        ((*jobs,),) = BasicSweeper.split_arguments(overrides, None)
+    except HydraException:  # the sweeper reports it
+        return []
+    return [" ".join(job) for job in jobs]
 
 
 def check_wandb(log: DictConfig) -> None:

@@ -39,6 +39,7 @@ EVALUATIONS, UNLABELLED = "evaluations", "unlabelled"
 # the second folder: samples drawn without the word <unk>
 SAMPLES_FOLDER, SAMPLES_KNOWN = "samples", "samples-no-unknown"
 WANDB = "wandb_id"
+JOBS = "jobs.jsonl"  # of a sweep, in its folder results/<study>/hydra/<time>/
 # the files that training writes
 TRAINING_FILES = (
     CONFIG, DATA, VOCABULARY, ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE, FAILED, OWN_CODE_FILE

@@ -1,4 +1,4 @@
-"""The command line of scripts/study.py: pack, merge, list and verify studies."""
+"""The command line of scripts/study.py: pack, merge, list, verify and follow studies."""
 
 import argparse
 import sys
@@ -16,6 +16,7 @@ STUDY_HELP = (
     "Keep a study's finished runs in one file, results/<study>/runs.parquet, without weights."
 )
 MAX_LINES = 20  # runs left out, or problems, that are printed
+MOST_ENTRIES = 60  # runs and jobs of `status` that are printed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +57,11 @@ def study_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, or a pack")
         command.set_defaults(call=call)
+    status = commands.add_parser(
+        "status", help="what is being trained, waits, failed or was lost, on any machine"
+    )
+    status.add_argument("study", type=Path, metavar="STUDY", help="results/<study>")
+    status.set_defaults(call=run_status)
     return parser
 
 
@@ -122,3 +128,30 @@ def run_verify(args: argparse.Namespace) -> int:
     if not problems:
         print(f"{format_run_count(checked)}: fine")
     return 1 if problems else 0
+
+
+def run_status(args: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from uncollapse.runs.layout import DONE
+    from uncollapse.runs.status import (
+        check_has_status,
+        describe_entry,
+        describe_status,
+        read_status,
+    )
+
+    check_has_status(args.study)
+    status = read_status(args.study)
+    for line in describe_status(args.study, status):
+        print(escape_unsafe(line))
+    open_entries = [entry for entry in status.entries if entry.state != DONE]
+    rows = [
+        [escape_unsafe(text) for text in (entry.state, entry.name, describe_entry(entry))]
+        for entry in open_entries[:MOST_ENTRIES]
+    ]
+    if rows:
+        print(tabulate(rows, tablefmt="plain", disable_numparse=True))
+    if len(open_entries) > MOST_ENTRIES:
+        print(f"... and {len(open_entries) - MOST_ENTRIES:,} more")
+    return 0
