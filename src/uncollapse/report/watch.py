@@ -1,0 +1,150 @@
+"""`report STUDY --watch`: the page of a study on a port of this machine, while its sweep runs.
+
+Nothing is written. The page is built again when runs change, but not so often that it would slow
+down training on the same machine; what is being trained is read every two seconds.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+
+from uncollapse.console import format_row
+from uncollapse.errors import InputError
+from uncollapse.json_types import JsonObject
+from uncollapse.report.server import Shown
+from uncollapse.runs.json_values import parse_json
+from uncollapse.runs.layout import DONE, EVALUATIONS, FAILED, PACK, ROWS_FILE, SUMMARY, find_runs
+from uncollapse.runs.status import (
+    RUNNING,
+    WAITING,
+    Entry,
+    StudyStatus,
+    describe_entry,
+    describe_status,
+    read_status,
+)
+
+INTERVAL = 2.0  # seconds between two looks at the study
+# shares of time spent on building the page: after a run has ended, and otherwise
+URGENT_SHARE, SHARE = 1 / 4, 1 / 10
+MOST_LISTED = 40  # runs and jobs that the page lists
+TAIL_BYTES = 200_000  # of the file of rows, in which its last row is looked for
+
+Stamps = tuple[tuple[str, int], ...]  # (file, time of its last change)
+
+
+class Follower(Thread):
+    """Keeps `shown` up to date from the folder of a study.
+
+    `build` makes the page; an InputError says why there is none yet, and `build_empty` shows that.
+    """
+
+    def __init__(
+        self, folder: Path, build: Callable[[], bytes], build_empty: Callable[[str], bytes]
+    ):
+        super().__init__(name="follower", daemon=True)
+        self.folder, self.build, self.build_empty = folder, build, build_empty
+        self.shown, self.ended = Shown(), Event()
+        self.ends: Stamps = ()
+        self.rows: Stamps = ()
+        self.built, self.cost = 0.0, 0.0  # when the page was built, and in how many seconds
+
+    def run(self) -> None:
+        while not self.ended.wait(INTERVAL):
+            self.follow()
+
+    def follow(self) -> None:
+        """Read the study once, and build the page if it is due."""
+        ends, rows = read_stamps(self.folder, ENDS), read_stamps(self.folder, (ROWS_FILE,))
+        if self.is_due(ends, rows, time.monotonic()):
+            start = time.monotonic()
+            self.shown.page = self.build_page()
+            self.built = time.monotonic()
+            self.cost = self.built - start
+            self.ends, self.rows = ends, rows
+        self.shown.status = json.dumps(self.describe()).encode()
+
+    def is_due(self, ends: Stamps, rows: Stamps, now: float) -> bool:
+        """Whether runs have changed, and the last build was long enough ago."""
+        if not self.shown.page:
+            return True
+        share = URGENT_SHARE if ends != self.ends else SHARE
+        return (ends, rows) != (self.ends, self.rows) and now - self.built >= self.cost / share
+
+    def build_page(self) -> bytes:
+        try:
+            return self.build()
+        except InputError as error:
+            return self.build_empty(str(error))
+
+    def describe(self) -> JsonObject:
+        """What the page shows of the sweep, as text, and the tag of the newest page."""
+        status = read_status(self.folder)
+        head, *rest = describe_status(self.folder, status)
+        listed = [entry for entry in status.entries if entry.state not in (DONE, WAITING)]
+        shown = [describe_run(self.folder, entry) for entry in listed[:MOST_LISTED]]
+        return {
+            "page": self.shown.page_tag,
+            "head": head,
+            "notes": [*rest, *list_more(listed), *list_waiting(status)],
+            "runs": shown,
+        }
+
+
+ENDS = (DONE, FAILED, SUMMARY, EVALUATIONS)
+
+
+def read_stamps(folder: Path, names: tuple[str, ...]) -> Stamps:
+    """When files of the runs of a study were changed last."""
+    paths = [run.folder / name for run in find_runs(folder) for name in names]
+    return tuple(
+        (str(path), path.stat().st_mtime_ns) for path in [*paths, folder / PACK] if path.exists()
+    )
+
+
+def describe_run(study: Path, entry: Entry) -> JsonObject:
+    """The name, state and progress of a run, and its last row."""
+    share = entry.sign.step / entry.sign.steps if entry.sign and entry.sign.steps else None
+    row = read_last_row(study / "runs" / entry.name / ROWS_FILE) if entry.state == RUNNING else ""
+    return {
+        "name": entry.name,
+        "state": entry.state,
+        "text": describe_entry(entry),
+        "share": share,
+        "row": row,
+    }
+
+
+def list_more(listed: list[Entry]) -> list[str]:
+    more = len(listed) - MOST_LISTED
+    return [f"and {more:,} more that are not done"] if more > 0 else []
+
+
+def list_waiting(status: StudyStatus) -> list[str]:
+    """The next jobs, in one line."""
+    waiting = [entry.name for entry in status.entries if entry.state == WAITING]
+    if not waiting:
+        return []
+    more = f" and {len(waiting) - 3:,} more" if len(waiting) > 3 else ""
+    return [f"waiting: {'; '.join(waiting[:3])}{more}"]
+
+
+def read_last_row(path: Path) -> str:
+    """The newest validation row of a run, as its console prints it; '' without one."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            lines = file.read(TAIL_BYTES).split(b"\n")
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        row, _ = parse_json(line)
+        if isinstance(row, dict) and row.get("split") == "valid" and row.get("mode") == "eval":
+            try:
+                return format_row(row)
+            except (KeyError, TypeError, ValueError):  # a row of someone else
+                return ""
+    return ""
