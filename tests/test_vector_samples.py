@@ -13,11 +13,14 @@ import uncollapse
 from uncollapse import contract
 from uncollapse.errors import InputError
 from uncollapse.evaluation import command as evaluate
-from uncollapse.evaluation.decoding import format_vector
+from uncollapse.evaluation.decoding import create_decoding, format_vector
+from uncollapse.evaluation.opened import open_run
+from uncollapse.evaluation.views import view_reconstructions
 from uncollapse.finished.run import FinishedRun
 from uncollapse.models.likelihoods import LIKELIHOODS, Likelihood
 from uncollapse.report.samples import read_views
 from uncollapse.run import run
+from uncollapse.runs.layout import Run
 
 COUNT = 20_000
 LEVELS = 6
@@ -196,3 +199,21 @@ def test_unknown_words_are_refused_for_vectors(
     arguments = [str(folder.parents[3]), "--metrics", "samples", "--no-unknown"]
     assert evaluate.main(arguments) == 2
     assert "only text has unknown words" in capsys.readouterr().err
+
+
+def test_images_drawn_pixel_by_pixel_share_their_random_numbers(tmp_path: Path) -> None:
+    """Their most likely image is blank, which would hide what a code changes."""
+    sizes = ("model.channels=4", "model.layers=1", "model.hidden=8", "model.latent=3")
+    words = ("data=digits", "model=image_pixelcnn", *sizes, *contract.TINY_DATA)
+    decoding = create_decoding(
+        open_run(Run(contract.Case("plain", words, tmp_path).full), {}, print), True
+    )
+    assert decoding.typical_name == "drawn with common random numbers"
+    near = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    images = np.array(decoding.typical(near))
+    assert np.array_equal(images, decoding.typical(near)) and 0 < images.mean() < 1
+    # the second row is drawn with other numbers than the first, but not the same row of two codes
+    same = np.array(decoding.typical(torch.zeros(2, 3)))
+    assert np.array_equal(images[0], same[0]) and not np.array_equal(same[0], same[1])
+    names = view_reconstructions(decoding, "test").columns
+    assert names == ("test", "drawn with common random numbers, of the mean", "drawn, of a code")

@@ -16,6 +16,7 @@ from uncollapse.evaluation.view_files import SampleItem
 from uncollapse.models.text_vae import LONGEST
 
 Generated: TypeAlias = Corpus | Tensor  # sentences, or images or vectors [N, P]
+MOST_LIKELY, COMMON_DRAWS = "most likely", "drawn with common random numbers"
 NUMBERS_SHOWN = 12  # of a vector
 MOST_TOKENS = 1000  # per sentence, where tokens are characters, bytes or subwords
 
@@ -34,11 +35,21 @@ class Decoding:
         """Sentences (a Corpus), images or vectors [N, P] for codes z [N, D], drawn at random."""
         return self.opened.model.generate(z, generator=self.opened.noise(stream), **self.limits)
 
-    def most_likely(self, z: Tensor) -> list[SampleItem]:
-        """An item for each point z [N, D], with the most likely word or value at every position."""
+    def typical(self, z: Tensor) -> list[SampleItem]:
+        """An item for each point z [N, D], as `typical_name` says.
+
+        Random numbers depend on the row only, so items of one row differ by their points.
+        """
         # a mean or an interpolation need not be a possible code (vMF): decode the nearest one
-        codes = self.opened.any_posterior().project(z)
-        return self.items(self.opened.model.generate(codes, greedy=True, **self.limits))
+        codes, model = self.opened.any_posterior().project(z), self.opened.model
+        greedy = model.greedy_is_typical
+        noise = None if greedy else self.opened.noise(7)
+        return self.items(model.generate(codes, greedy=greedy, generator=noise, **self.limits))
+
+    @property
+    def typical_name(self) -> str:
+        """What `typical` shows: the most likely value at every position, or common draws."""
+        return MOST_LIKELY if self.opened.model.greedy_is_typical else COMMON_DRAWS
 
     def originals(self, split: str, examples: np.ndarray) -> list[SampleItem]:
         """The examples themselves."""

@@ -44,7 +44,8 @@ def view_prior(decoding: Decoding, drawn: Corpus | None, count: int) -> View:
     # the same codes as those that `evaluate_samples` decoded, since prior_codes is seeded
     z = decoding.opened.prior_codes(count if is_text(decoding.opened) else ROWS_SHOWN)
     items = decoding.items(decoding.draw(z, 1) if drawn is None else drawn)[:ROWS_SHOWN]
-    return numbered_view(("drawn", "most likely"), (items, decoding.most_likely(z[:ROWS_SHOWN])))
+    names = ("drawn", decoding.typical_name)
+    return numbered_view(names, (items, decoding.typical(z[:ROWS_SHOWN])))
 
 
 def view_reconstructions(decoding: Decoding, split: str) -> View:
@@ -55,10 +56,11 @@ def view_reconstructions(decoding: Decoding, split: str) -> View:
     codes = q.sample(generator=opened.noise(3))
     columns = (
         decoding.originals(split, batch.examples),
-        decoding.most_likely(q.mean),
+        decoding.typical(q.mean),
         decoding.items(decoding.draw(codes, 4)),
     )
-    return numbered_view((split, "most likely, of the mean", "drawn, of a code"), columns)
+    names = (split, f"{decoding.typical_name}, of the mean", "drawn, of a code")
+    return numbered_view(names, columns)
 
 
 def view_interpolations(decoding: Decoding, split: str) -> View:
@@ -68,7 +70,7 @@ def view_interpolations(decoding: Decoding, split: str) -> View:
     start, end = mean_codes(decoding.opened, split, examples).chunk(2)
     shares = np.linspace(0, 1, INTERPOLATION_STEPS)
     first, last = (decoding.originals(split, half) for half in np.split(examples, 2))
-    between = [decoding.most_likely(share * end + (1 - share) * start) for share in shares]
+    between = [decoding.typical(share * end + (1 - share) * start) for share in shares]
     names = (split, *(f"{share:.2f}" for share in shares), split)
     return numbered_view(names, [first, *between, last])
 
@@ -103,7 +105,7 @@ def view_traversal(decoding: Decoding, split: str) -> View:
     moved = means[0].repeat(len(shares), len(busiest), 1)  # [Q, J, D]
     # entry (q, j) changes dimension busiest[j] only
     moved[:, torch.arange(len(busiest)), busiest] = values
-    columns = [decoding.most_likely(z) for z in moved]
+    columns = [decoding.typical(z) for z in moved]
     rows = zip((f"z{j}" for j in busiest.tolist()), zip(*columns, strict=True), strict=True)
     return View([f"{share:.0%} quantile" for share in TRAVERSAL_QUANTILES], [*rows])
 

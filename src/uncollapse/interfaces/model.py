@@ -35,6 +35,8 @@ class Model(nn.Module, metaclass=Interface, interface=True):
     posterior: PosteriorHead
     encoder: nn.Module  # the inference side without the head; the linear model has none
     decoder: nn.Module
+    # whether the most likely values make a typical example; pixel after pixel they make a blank one
+    greedy_is_typical: ClassVar[bool] = True
 
     # batch is Any below: each model takes the batches of its own kind of data
 

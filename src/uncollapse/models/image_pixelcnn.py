@@ -76,6 +76,7 @@ class ImagePixelCNN(Model):
     """x [B, P], arranged as in `ImageSize`."""
 
     decoder: "PixelCNNDecoder"
+    greedy_is_typical: ClassVar[bool] = False
 
     def __init__(
         self, cfg: ImagePixelCNNConfig, size: ImageSize, posterior: MakeHead, decoder: Options

@@ -1,0 +1,52 @@
+"""Samples of several heads for the same input."""
+
+from uncollapse.report.samples import Sampled
+from uncollapse.report.side_by_side import arrange_views
+
+
+def view(title: str, *lines: list[str]) -> Sampled:
+    return Sampled(title, "caption", [["", *lines[0]], *(["n", *line] for line in lines[1:])])
+
+
+def test_heads_stand_below_each_other_for_each_input() -> None:
+    header = ["test", "most likely, of the mean", "drawn, of a code"]
+    samples = [
+        ("plain", [view("Reconstructions", header, ["a b", "x", "y"], ["c", "z", "w"])]),
+        ("bn", [view("Reconstructions", header, ["a b", "a b", "a"], ["c", "c"])]),
+    ]
+    (found,), pictures = arrange_views(samples)
+    assert pictures == [] and found.columns == header[1:]
+    assert [compared.name for compared in found.inputs] == ["1: a b", "2: c"]
+    assert found.inputs[0].rows == [("plain", ["x", "y"]), ("bn", ["a b", "a"])]
+    # a damaged line lacks its last cell
+    assert found.inputs[1].rows == [("plain", ["z", "w"]), ("bn", ["c", ""])]
+
+
+def test_both_ends_of_an_interpolation_are_its_input() -> None:
+    header = ["test", "0.00", "1.00", "test"]
+    lines = [header, ["a", "a", "b", "b"]]
+    (found,), _ = arrange_views([("plain", [view("Interpolations", *lines)])])
+    assert found.columns == ["0.00", "1.00"] and found.inputs[0].name == "1: a → b"
+
+
+def test_codes_of_the_prior_have_a_number_only() -> None:
+    (found,), _ = arrange_views([("plain", [view("Prior", ["drawn", "most likely"], ["a", "b"])])])
+    assert found.inputs[0].name == "1" and found.inputs[0].rows == [("plain", ["a", "b"])]
+
+
+def test_groups_with_other_inputs_are_apart() -> None:
+    one, other = (view("Reconstructions", ["test", "mean"], [text, "x"]) for text in "ab")
+    found, _ = arrange_views([("one", [one]), ("other", [other])])
+    assert [[group for group, _ in v.inputs[0].rows] for v in found] == [["one"], ["other"]]
+
+
+def test_pictures_are_listed_by_view_and_traversals_left_to_each_head() -> None:
+    def picture(title: str, name: str) -> Sampled:
+        return Sampled(title, "caption", [], name, b"png")
+
+    samples = [
+        ("plain", [picture("Reconstructions", "0"), view("Traversal", ["5%"], ["a"])]),
+        ("bn", [picture("Reconstructions", "1"), Sampled("Prior", "caption", [["", "drawn"]])]),
+    ]
+    texts, (found,) = arrange_views(samples)
+    assert texts == [] and found.pictures == [("plain", "0"), ("bn", "1")]
