@@ -47,7 +47,7 @@ PASS_ROWS = (
     ),
     Metric(
         name="ppl", stage=PASS, function=PERPLEXITY, optional=True, error="disk",
-        unit="perplexity", better="lower", line=".2f", column=40, in_terminal=False, bound=True,
+        unit="perplexity", better="lower", line=".4g", column=40, in_terminal=False, bound=True,
         meaning="Perplexity: exp(sum of nll / number of tokens), where the end of a sentence "
         "counts as a token. On disk, and in tables where a run has no nll, nelbo replaces nll.",
         pitfall="Comparable only at the same vocabulary. ≤: computed from nelbo, a looser upper "
