@@ -21,7 +21,7 @@ $(READY): pyproject.toml setup.py constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes --no-deps --requirement requirements.lock
-	$(PIP) --no-build-isolation --constraint constraints.txt --editable '.[harness,wandb,joblib,docs,dev]'
+	$(PIP) --no-build-isolation --constraint constraints.txt --editable '.[harness,wandb,docs,dev]'
 	@touch $(READY)
 
 demo: $(READY) ## compare six heads on the built-in corpus and write a report (about 6 minutes, two cores)

@@ -1,10 +1,18 @@
 """Multiruns: every job runs even if others fail, and failures are listed at the end."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
-from conftest import SMALL, type_command
+from conftest import ROOT, SMALL, type_command
+
+from uncollapse.runs.heartbeat import Sign, read_sign
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
@@ -82,3 +90,27 @@ def test_jobs_in_one_process_are_independent(tmp_path: Path) -> None:
         for n in ("both", "alone")
     )
     assert both == alone
+
+
+@pytest.mark.slow
+def test_job_whose_process_is_killed_is_started_once_more(tmp_path: Path) -> None:
+    words = [*SMALL, "trainer.epochs=40", "trainer.eval_every=20", f"results={tmp_path}"]
+    command = [sys.executable, "train.py", "-m", "head=plain", "seed=0,1,2", *words]
+    command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    sweep = subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True)
+    place = tmp_path / "scratch/runs/plain"
+    limit = time.time() + 120
+    while not (signs := trained(place)) and time.time() < limit:
+        time.sleep(0.02)
+    os.kill(signs[0].pid, signal.SIGKILL)
+    out, err = sweep.communicate(timeout=200)
+    assert sweep.returncode == 0 and "sweep: 3 jobs: 3 done" in out
+    assert err.count("lost: its process was killed by SIGKILL") == 1
+    assert "it is started once more" in err
+    assert len(list(place.glob("*/*/done"))) == 3 and not list(place.glob("*/*/progress.json"))
+
+
+def trained(place: Path) -> list[Sign]:
+    """The signs of runs that have made a step."""
+    signs = [read_sign(file.parent) for file in place.glob("*/*/progress.json")]
+    return [sign for sign in signs if sign and sign.step > 0]

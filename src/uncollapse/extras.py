@@ -4,10 +4,9 @@ from importlib.util import find_spec
 
 from uncollapse.errors import InputError
 
-EXTRAS = {"wandb": "wandb", "hydra_plugins": "joblib"}  # module -> extra; others: harness
+EXTRAS = {"wandb": "wandb"}  # module -> extra; others: harness
 # launcher of Hydra -> extra
 LAUNCHERS = {
-    "joblib": "joblib",
     "submitit_local": "slurm",
     "submitit_slurm": "slurm",
     "ray": "ray",

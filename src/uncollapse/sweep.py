@@ -32,8 +32,9 @@ from uncollapse.runs.layout import JOBS
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
 heartbeats: dict[Path, Heartbeat] = {}  # of the sweep that this process drives
+PROCESS_LAUNCHER = "hydra_plugins.uncollapse_launchers.processes.ProcessLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-WRONG = ("failed", "refused")
+WRONG = ("failed", "refused", "lost")
 MOST_LISTED_JOBS = 50  # of those that went wrong
 
 
@@ -74,8 +75,8 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         self.added_metrics = catalogue.list_added()
         require_writable(config)
-        # joblib's workers cannot handle Ctrl-C themselves
-        if "joblib" in str(config.hydra.launcher._target_):
+        # worker processes cannot handle Ctrl-C themselves
+        if config.hydra.launcher._target_ == PROCESS_LAUNCHER:
             continue_in_child()
         check_wandb(config.log)
         # an environment variable reaches worker processes of any launcher

@@ -1,0 +1,1 @@
+"""Launchers of this package, where Hydra looks for them: hydra/launcher=joblib."""
