@@ -39,13 +39,14 @@ def ask(server: Server, path: str, **headers: str) -> http.client.HTTPResponse:
 
 
 def test_page_and_status_are_given_out_once(serve) -> None:
-    shown = Shown(b"<p>page</p>", b'{"head": "x"}')
+    shown = Shown(b"frame", b"<p>page</p>", b'{"head": "x"}')
     server = serve(shown)
     assert server.address == f"http://127.0.0.1:{server.server_address[1]}/"
-    answer = ask(server, "/")
+    assert ask(server, "/").read() == b"frame"
+    answer = ask(server, "/page?tag")
     assert answer.status == 200 and answer.read() == b"<p>page</p>"
     assert answer.getheader("X-Content-Type-Options") == "nosniff"
-    assert ask(server, "/", **{"If-None-Match": shown.page_tag}).status == 304
+    assert ask(server, "/page", **{"If-None-Match": shown.page_tag}).status == 304
     answer = ask(server, "/status.json")
     assert json.loads(answer.read()) == {"head": "x"}
     tag = answer.getheader("ETag")

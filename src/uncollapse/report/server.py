@@ -1,4 +1,8 @@
-"""The server behind `report STUDY --watch`: two addresses, for this machine unless asked otherwise.
+"""The server behind `report STUDY --watch`, for this machine unless asked otherwise.
+
+    /              the frame: what is being trained, and the page below it
+    /page          the page of the report, as built last
+    /status.json   what is being trained, and which page is the newest
 
 On other interfaces every request needs the token of the address that the command prints.
 """
@@ -16,12 +20,14 @@ from uncollapse.errors import InputError
 LOCAL = "127.0.0.1"
 PORT = 8765
 COOKIE = "uncollapse"
+HTML = "text/html; charset=utf-8"
 
 
 @dataclass
 class Shown:
-    """What the server gives out: the page, and what is being trained."""
+    """What the server gives out."""
 
+    frame: bytes = b""
     page: bytes = b""
     status: bytes = b"{}"
 
@@ -57,7 +63,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET / and GET /status.json."""
+    """Answers GET requests for the three addresses."""
 
     server: Server
     server_version = "uncollapse"
@@ -68,11 +74,13 @@ class Handler(BaseHTTPRequestHandler):
         if not self.is_allowed(parse_qs(address.query)):
             self.answer(403, b"not allowed: open the address that the command printed\n")
         elif address.path == "/":
-            self.give(self.server.shown.page, "text/html; charset=utf-8")
+            self.give(self.server.shown.frame, HTML)
+        elif address.path == "/page":
+            self.give(self.server.shown.page, HTML)
         elif address.path == "/status.json":
             self.give(self.server.shown.status, "application/json")
         else:
-            self.answer(404, b"only / and /status.json are here\n")
+            self.answer(404, b"only /, /page and /status.json are here\n")
 
     def is_allowed(self, query: dict[str, list[str]]) -> bool:
         """Whether a request has the token or, without one, is for this machine by its own name."""
@@ -102,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
             headers["Set-Cookie"] = f"{COOKIE}={self.server.token}; HttpOnly; SameSite=Strict"
         headers |= {"Content-Type": kind, "Content-Length": str(len(content))}
         headers |= {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-        headers |= {"Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
+        headers |= {"Referrer-Policy": "no-referrer", "X-Frame-Options": "SAMEORIGIN"}
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
