@@ -246,7 +246,7 @@ def test_axes_and_scale_change(report: Path, open_page: Any) -> None:
     assert page.locator("#plane .mark").count() == 5
     assert "gap" in page.locator("#plane svg").first.get_attribute("aria-label")
     before = find_mark(page, "bn_mu")
-    page.get_by_role("button", name="log").click()
+    page.locator("#axes").get_by_role("button", name="log").click()
     assert find_mark(page, "bn_mu") != before
     assert page.url.partition("#")[2] == "x=mi&y=shuffle_gap&log=1"
 
@@ -299,7 +299,7 @@ def test_far_heads_stand_on_the_edge_and_are_counted(tmp_path: Path, open_page: 
     page = open_page(write_page(tmp_path / "s") / "index.html")
     said = page.locator("#plane-caption").inner_text()
     assert "1 far from all others stands on the edge" in said
-    page.get_by_role("button", name="log").click()
+    page.locator("#axes").get_by_role("button", name="log").click()
     assert "far from" not in page.locator("#plane-caption").inner_text()
 
 
