@@ -16,24 +16,25 @@ def describe_dimensions(rows: pd.DataFrame, runs: pd.DataFrame) -> JsonObject:
     """`count`: the dimensions of each run, 0 where the KL does not split over them; `kl`: their KL
     (nats), largest first, without zeros at the end."""
     splits = rows["kl_per_dim"].map(lambda values: len(values) > 1 and np.isfinite(values).all())
-    rows = rows[(rows["mode"] == "eval") & splits.astype(bool)]
-    by_run = dict(list(rows.groupby("run", sort=False)))
-    found = [
-        choose_row(by_run[run], kl) if run in by_run else np.empty(0)
-        for run, kl in zip(runs["run"].tolist(), runs["kl"].tolist(), strict=True)
-    ]
+    finals = dict(zip(runs["run"].tolist(), runs["kl"].tolist(), strict=True))
+    chosen = choose_rows(rows[(rows["mode"] == "eval") & splits.astype(bool)], finals)
+    found = [chosen.get(run, np.empty(0)) for run in finals]
     return {"count": [len(values) for values in found], "kl": [sort_kl(v) for v in found]}
 
 
-def choose_row(rows: pd.DataFrame, kl: float) -> np.ndarray:
-    """The KL of dimensions [D] behind a run's final KL or, without one, of its last evaluation."""
-    tests = rows[rows["split"] == "test"]
-    if len(tests) and np.isfinite(kl):
-        # there is a test row for the weights of every rule
-        row = tests.iloc[int((tests["kl"] - kl).abs().to_numpy().argmin())]
-    else:
-        row = rows.iloc[-1]
-    return np.asarray(row["kl_per_dim"], float)
+def choose_rows(rows: pd.DataFrame, finals: dict[int, float]) -> dict[int, np.ndarray]:
+    """The KL of dimensions [D] behind each run's final KL or, without one, of its last evaluation.
+
+    There is a test row for the weights of every rule, and only their KL tells them apart.
+    """
+    found: dict[int, tuple[float, np.ndarray]] = {}
+    columns = (rows[name].tolist() for name in ("run", "split", "kl", "kl_per_dim"))
+    for run, split, kl, values in zip(*columns, strict=True):
+        far = abs(kl - finals[run]) if split == "test" else np.inf
+        far = far if np.isfinite(far) else np.inf
+        if run not in found or far < found[run][0] or far == found[run][0] == np.inf:
+            found[run] = far, np.asarray(values, float)
+    return {run: values for run, (_, values) in found.items()}
 
 
 def sort_kl(values: np.ndarray) -> list[float]:

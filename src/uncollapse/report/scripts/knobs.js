@@ -95,7 +95,9 @@ function drawKnobAxis(root, {axis, scale, x}) {
   add("text", {x, y: 14, "text-anchor": "middle"}, titleOf(axis));
   const range = state.brushes[axis.name];
   if (!range) return;
-  const ends = range.map((value) => Math.min(Math.max(scale(value) ?? 0, top), height - bottom));
+  const edges = [height - bottom, top]; // of a range without an end
+  const ends = range.map((value, side) =>
+    (Number.isFinite(value) ? Math.min(Math.max(scale(value), top), height - bottom) : edges[side]));
   const edge = axis.labels ? 8 : 0;
   add("rect", {class: "drag", x: x - 6, width: 12, y: Math.min(...ends) - edge,
     height: Math.max(...ends) - Math.min(...ends) + 2 * edge});

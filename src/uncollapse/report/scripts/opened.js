@@ -9,8 +9,8 @@ const RUN_COLUMNS = ["mi", "shuffle_gap", "d_nll", "nll", "kl", "probe"];
 // what the opened head is compared with: the one that was chosen, or plain
 function findOther() {
   const {selected, against} = state;
-  const other = against ?? groups[selected].plain;
-  return other === selected || other === null || !isComparable(selected, other) ? null : other;
+  return [against, groups[selected].plain].find((other) =>
+    other !== null && other !== selected && isComparable(selected, other)) ?? null;
 }
 
 const isComparable = (one, other) => groups[one].data === groups[other].data;
@@ -188,8 +188,10 @@ function drawOpened() {
   const section = find("opened");
   const place = state.selected;
   section.hidden = place === null;
-  drawJump();
-  if (place === null) return;
+  if (place === null) {
+    drawJump();
+    return;
+  }
   const other = findOther();
   const {name, slot, n} = groups[place];
   find("opened-title").replaceChildren(makeGlyph(slot), `${name}, n = ${n}`);
@@ -202,6 +204,7 @@ function drawOpened() {
       part("KL per dimension", drawDimensions(place))),
     part("Training", drawOwnCurves(place, other)),
     part("Runs", drawRuns(place)));
+  drawJump();
 }
 
 // every other head on the same data, in the order of the table
@@ -223,10 +226,12 @@ function drawJump() {
   const jump = find("jump");
   const isOpen = state.selected !== null;
   jump.hidden = !isOpen || isOpenedInSight;
-  if (isOpen) jump.textContent = `${groups[state.selected].short}: details ${isBelow ? "↓" : "↑"}`;
+  if (jump.hidden) return;
+  const where = find("opened").getBoundingClientRect().top > 0 ? "↓" : "↑";
+  jump.textContent = `${groups[state.selected].short}: details ${where}`;
 }
 
-let [isOpenedInSight, isBelow] = [false, true];
+let isOpenedInSight = false;
 
 function startOpened() {
   find("against").addEventListener("change", () => {
@@ -236,8 +241,7 @@ function startOpened() {
   find("close").addEventListener("click", closeHead);
   find("jump").addEventListener("click", showOpened);
   new IntersectionObserver((entries) => {
-    const {isIntersecting, boundingClientRect} = entries.at(-1);
-    [isOpenedInSight, isBelow] = [isIntersecting, boundingClientRect.top > 0];
+    isOpenedInSight = entries.at(-1).isIntersecting;
     drawJump();
   }).observe(find("opened"));
   follow(["selected", "against"], drawOpened);

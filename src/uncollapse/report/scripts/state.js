@@ -69,8 +69,8 @@ function closeHead() {
   const isInside = find("opened").contains(document.activeElement);
   set({selected: null});
   if (!isInside || place === null) return;
-  const isUsable = opener?.isConnected && opener !== document.body && !opener.closest("#opened");
-  (isUsable ? opener : buttonOf[place]).focus();
+  const isUsable = opener?.isConnected && opener.matches("button, [role=button]");
+  (isUsable && !opener.closest("#opened") ? opener : buttonOf[place]).focus();
 }
 
 // ---- groups
