@@ -234,8 +234,8 @@ def test_knobs_of_a_grid_are_axes(tmp_path: Path) -> None:
     study = write_grid(tmp_path / "s")
     places = find_places(study)
     # plain has neither knob, so that all heads together are bn_tau alone
-    everything, own = describe_knob_sets(study.runs, places, ["mi", "d_nll"])
-    assert everything | {"name": "bn_tau"} == own
+    (own,) = describe_knob_sets(study.runs, places, ["mi", "d_nll"])
+    assert own["name"] == "bn_tau"
     assert [axis["name"] for axis in own["axes"]] == ["lr", "tau", "mi", "d_nll"]
     assert len(own["places"]) == 20 and len(set(own["places"])) == 20
     lr, tau, mi, _ = own["axes"]
@@ -293,6 +293,18 @@ def test_heads_without_a_file_say_so_and_no_other_file_is_read(tmp_path: Path) -
         (remedy,) = describe_remedies(runs)
         assert "neither in this package nor in your own" in remedy.missing
         assert not remedy.parts and not remedy.knobs
+
+
+def test_own_heads_are_described_by_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "head").mkdir()
+    text = "# @package _global_\n# Mine.\n# Source: me.\nlabel: Own\nrho: 2  # how <much>\n"
+    (tmp_path / "head/mine.yaml").write_text(text)
+    monkeypatch.setenv("UNCOLLAPSE_CONF", str(tmp_path))
+    (remedy,) = describe_remedies(pd.DataFrame({"order": [0], "head": ["mine"], "label": ["x"]}))
+    assert remedy.parts == {"Idea": "Mine.", "Paper": "me."}
+    assert remedy.knobs == [("rho", "2", "how <much>")] and not remedy.missing
 
 
 def test_damaged_head_file_is_reported_without_its_place(

@@ -20,12 +20,12 @@ def describe_knob_sets(
 ) -> list[JsonObject]:
     """Of all heads together and of each head: its groups and axes, if it varies enough knobs."""
     first = runs.drop_duplicates("order")
-    heads = first["head"].unique().tolist()
-    sets = [(head, first[first["head"] == head]) for head in heads]
-    if len(heads) > 1:
-        sets.insert(0, ("all heads", first))
-    described = (describe_knob_set(name, groups, place, metrics) for name, groups in sets)
-    return [found for found in described if found]
+    sets = [("all heads", first), *((str(head), own) for head, own in first.groupby("head"))]
+    described = [describe_knob_set(name, groups, place, metrics) for name, groups in sets]
+    # all heads with these knobs may be one
+    alone = [found["places"] for found in described[1:] if found]
+    together = [found for found in described[:1] if found and found["places"] not in alone]
+    return together + [found for found in described[1:] if found]
 
 
 def describe_knob_set(

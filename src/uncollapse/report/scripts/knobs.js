@@ -2,6 +2,7 @@
 // all views.
 
 const AXIS = {top: 34, bottom: 22, side: 60, height: 330};
+const [MOST_TICKS, MOST_LETTERS] = [8, 9];
 const GRIP = 14; // pixels beside an axis on which a drag chooses a range
 let knobView = null; // what is drawn: {root, tip, width, axes, lines}
 
@@ -81,16 +82,22 @@ function drawKnobLine(layer, place, drawnAxes) {
   return {place, points, path, said};
 }
 
+// the values of a knob, where they are few
+function listKnobTicks(axis, scale) {
+  if (axis.labels) return scale.domain();
+  const values = new Set(axis.values);
+  return axis.metric || values.size > MOST_TICKS ? scale.ticks(5) : [...values];
+}
+
 function drawKnobAxis(root, {axis, scale, x}) {
   const {top, bottom, height} = AXIS;
   const add = (kind, attributes, ...inside) => root.append(svg(kind, attributes, ...inside));
   add("line", {x1: x, x2: x, y1: top, y2: height - bottom, class: "zero"});
-  const ticks = axis.labels ? scale.domain() : scale.ticks(5);
-  for (const tick of axis.log ? ticks.filter((t) => /^[125]/.test(t.toExponential())) : ticks) {
+  for (const tick of listKnobTicks(axis, scale)) {
     const text = axis.labels ? axis.labels[tick] : writeTick(tick);
     add("line", {x1: x - 4, x2: x, y1: scale(tick), y2: scale(tick), class: "zero"});
-    add("text", {x: x - 7, y: scale(tick) + 4, "text-anchor": "end", class: "label"},
-      text.length > 9 ? `${text.slice(0, 8)}…` : text);
+    add("text", {x: x - 7, y: scale(tick) + 4, "text-anchor": "end", class: "tick"},
+      text.length > MOST_LETTERS ? `${text.slice(0, MOST_LETTERS - 1)}…` : text);
   }
   add("text", {x, y: 14, "text-anchor": "middle"}, titleOf(axis));
   const range = state.brushes[axis.name];
