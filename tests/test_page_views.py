@@ -13,11 +13,11 @@ from test_report_text import put_config
 
 from uncollapse import config
 from uncollapse.report import curve_data
-from uncollapse.report.curve_data import describe_curves, find_span, thin
-from uncollapse.report.dimension_data import choose_rows, sort_kl
-from uncollapse.report.frontier_data import describe_frontiers
+from uncollapse.report.curve_data import encode_curves, find_span, thin
+from uncollapse.report.dimension_data import choose_dimension_rows, sort_kl
+from uncollapse.report.frontier_data import encode_frontiers
 from uncollapse.report.heads import make_head_table
-from uncollapse.report.knob_data import describe_knob_sets
+from uncollapse.report.knob_data import encode_knob_sets
 from uncollapse.report.page_data import encode_page_data, find_quantiles, make_page_data
 from uncollapse.report.page_numbers import round_number
 from uncollapse.report.remedies import describe_remedies
@@ -79,7 +79,7 @@ def test_curves_are_the_validation_rows(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=4)
     write_run(tmp_path / "s", "bn_mu", 1, status="unfinished", evaluations=4)
     study = read_study(tmp_path / "s")
-    curves = describe_curves(study.rows, study.runs, find_places(study))
+    curves = encode_curves(study.rows, study.runs, find_places(study))
     assert curves["names"][:2] == ["kl", "nelbo"] and "ppl" not in curves["names"]
     for i, run in study.runs.iterrows():
         own = study.rows[(study.rows["run"] == run["run"]) & (study.rows["split"] == "valid")]
@@ -98,7 +98,7 @@ def test_many_runs_have_few_points_each(tmp_path: Path, monkeypatch: pytest.Monk
     places = find_places(study)
     for most, points in ((10**9, 40), (8 * 4 * 12, 12), (1, 8)):
         monkeypatch.setattr(curve_data, "MOST_NUMBERS", most)
-        curves = describe_curves(rows, study.runs, places)
+        curves = encode_curves(rows, study.runs, places)
         most_points = max(len(steps) for steps in curves["steps"])
         # 8 runs
         expected = points if most in (10**9, 1) else most // (len(curves["names"]) * 8)
@@ -107,7 +107,7 @@ def test_many_runs_have_few_points_each(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_study_without_evaluation_in_training_has_no_curves(tmp_path: Path) -> None:
     study = write_frontier(tmp_path / "s")
-    assert describe_curves(study.rows[:0], study.runs, find_places(study)) == {}
+    assert encode_curves(study.rows[:0], study.runs, find_places(study)) == {}
 
 
 def make_rows(values: dict[int, list[float]]) -> pd.DataFrame:
@@ -146,7 +146,7 @@ def test_dimensions_are_of_the_weights_that_are_reported() -> None:
         ],
         columns=["run", "split", "kl", "kl_per_dim"],
     )
-    found = choose_rows(rows, {0: 3.01, 1: np.nan, 2: 1.0})
+    found = choose_dimension_rows(rows, {0: 3.01, 1: np.nan, 2: 1.0})
     assert {run: values.tolist() for run, values in found.items()} == {0: [1, 2], 1: [0, 2]}
 
 
@@ -202,7 +202,7 @@ def test_groups_name_the_plain_group_that_they_are_compared_with(tmp_path: Path)
 def test_frontier_is_the_mean_of_seeds_with_its_band(tmp_path: Path) -> None:
     study = write_frontier(tmp_path / "s")
     places = find_places(study)
-    found = describe_frontiers(study.runs, places)
+    found = encode_frontiers(study.runs, places)
     assert [axes["x"] for axes in found] == ["mi", "shuffle_gap", "kl"]
     (curve,) = found[0]["curves"]
     x, mean, half = curve["line"]
@@ -217,14 +217,14 @@ def test_frontier_is_the_mean_of_seeds_with_its_band(tmp_path: Path) -> None:
 
 def test_one_seed_has_a_line_without_a_band(tmp_path: Path) -> None:
     study = write_frontier(tmp_path / "s", seeds=1)
-    (curve,) = describe_frontiers(study.runs, find_places(study))[0]["curves"]
+    (curve,) = encode_frontiers(study.runs, find_places(study))[0]["curves"]
     assert curve["line"][1][0] == pytest.approx(0.1) and set(curve["line"][2]) == {None}
 
 
 def test_no_frontier_without_plain(tmp_path: Path) -> None:
     study = write_frontier(tmp_path / "s")
     runs = study.runs[study.runs["head"] != "plain"].reset_index(drop=True)
-    assert describe_frontiers(runs, find_places(study)) == []
+    assert encode_frontiers(runs, find_places(study)) == []
 
 
 # ---------------------------------------------------------------- knobs
@@ -234,7 +234,7 @@ def test_knobs_of_a_grid_are_axes(tmp_path: Path) -> None:
     study = write_grid(tmp_path / "s")
     places = find_places(study)
     # plain has neither knob, so that all heads together are bn_tau alone
-    (own,) = describe_knob_sets(study.runs, places, ["mi", "d_nll"])
+    (own,) = encode_knob_sets(study.runs, places, ["mi", "d_nll"])
     assert own["name"] == "bn_tau"
     assert [axis["name"] for axis in own["axes"]] == ["lr", "tau", "mi", "d_nll"]
     assert len(own["places"]) == 20 and len(set(own["places"])) == 20
@@ -247,7 +247,7 @@ def test_knobs_of_a_grid_are_axes(tmp_path: Path) -> None:
 def test_few_groups_or_one_knob_have_no_parallel_coordinates(tmp_path: Path) -> None:
     for name, sizes in (("few", (2, 9)), ("one", (1, 20))):
         study = write_grid(tmp_path / name, *sizes)
-        assert describe_knob_sets(study.runs, find_places(study), ["mi"]) == []
+        assert encode_knob_sets(study.runs, find_places(study), ["mi"]) == []
 
 
 def make_groups(settings: list[list[str]], heads: list[str]) -> pd.DataFrame:
@@ -258,7 +258,7 @@ def make_groups(settings: list[list[str]], heads: list[str]) -> pd.DataFrame:
 def test_knobs_of_a_study_have_an_axis_of_heads_and_of_words() -> None:
     settings = [[f"model={m}", f"lr={i}"] for m in ("b", "a10", "a9") for i in range(8)]
     runs = make_groups(settings, ["x", "y"] * 12)
-    (found,) = describe_knob_sets(runs, {i: i for i in range(24)}, [])
+    (found,) = encode_knob_sets(runs, {i: i for i in range(24)}, [])
     heads, lr, model = found["axes"]
     assert heads["labels"] == ["L x", "L y"] and heads["values"] == [0, 1] * 12
     assert lr["values"] == [*range(8)] * 3 and not lr["log"]
@@ -267,7 +267,7 @@ def test_knobs_of_a_study_have_an_axis_of_heads_and_of_words() -> None:
 
 def test_numbers_that_are_not_finite_are_words() -> None:
     settings = [[f"a={v}", f"b={i}"] for v in ("nan", "inf", "1") for i in range(7)]
-    ((axis, _),) = (found["axes"] for found in describe_knob_sets(
+    ((axis, _),) = (found["axes"] for found in encode_knob_sets(
         make_groups(settings, ["x"] * 21), {i: i for i in range(21)}, []
     ))  # fmt: skip
     assert axis["labels"] == ["1", "inf", "nan"]

@@ -14,12 +14,12 @@ from uncollapse.report.stats import outlying
 
 USUAL_CURVES = ("kl", "nelbo", "mi", "shuffle_gap", "au", "rec")  # the first of a study is shown
 UNSHOWN = ("ppl", "floor", "kl_minus_floor", "seconds_per_step", "objective")
-MOST_POINTS, FEWEST_POINTS = 40, 8  # of one curve
+MOST_CURVE_POINTS, FEWEST_CURVE_POINTS = 40, 8  # of one curve
 MOST_NUMBERS = 280_000  # of all curves together, about 1.5 MB before they are compressed
 EARLY = 0.2  # the share of training whose values need not fit on the axis
 
 
-def describe_curves(rows: pd.DataFrame, runs: pd.DataFrame, place: dict[int, int]) -> JsonObject:
+def encode_curves(rows: pd.DataFrame, runs: pd.DataFrame, place: dict[int, int]) -> JsonObject:
     """The validation curves: {} if no run has been evaluated.
 
     `steps` are distinct lists of steps and `at` the list of each run, None for a run without
@@ -31,7 +31,7 @@ def describe_curves(rows: pd.DataFrame, runs: pd.DataFrame, place: dict[int, int
     if not names:
         return {}
     points = MOST_NUMBERS // (len(names) * rows["run"].nunique())
-    points = min(MOST_POINTS, max(FEWEST_POINTS, points))
+    points = min(MOST_CURVE_POINTS, max(FEWEST_CURVE_POINTS, points))
     position = {run: i for i, run in enumerate(runs["run"].tolist())}
     steps: dict[tuple[int, ...], int] = {}
     at: list[int | None] = [None] * len(runs)
@@ -85,7 +85,7 @@ def describe_means(
     found: JsonObject = {}
     for order in runs.loc[runs["head"] == "plain", "order"].unique().tolist():
         mean = mean_curve(rows[rows["order"] == order], name)
-        mean = mean.iloc[thin(len(mean), MOST_POINTS)] if len(mean) else mean
+        mean = mean.iloc[thin(len(mean), MOST_CURVE_POINTS)] if len(mean) else mean
         if len(mean):
             steps = [int(step) for step in mean.index]
             found[str(place[order])] = [steps, round_values(mean.tolist())]

@@ -9,20 +9,20 @@ import pandas as pd
 from uncollapse.json_types import JsonObject
 
 DECIMALS = 3
-MOST_DIMENSIONS = 128  # of one run; the largest are kept
+MOST_BARS = 128  # of one run; the largest are kept
 
 
-def describe_dimensions(rows: pd.DataFrame, runs: pd.DataFrame) -> JsonObject:
+def encode_dimensions(rows: pd.DataFrame, runs: pd.DataFrame) -> JsonObject:
     """`count`: the dimensions of each run, 0 where the KL does not split over them; `kl`: their KL
     (nats), largest first, without zeros at the end."""
     splits = rows["kl_per_dim"].map(lambda values: len(values) > 1 and np.isfinite(values).all())
     finals = dict(zip(runs["run"].tolist(), runs["kl"].tolist(), strict=True))
-    chosen = choose_rows(rows[(rows["mode"] == "eval") & splits.astype(bool)], finals)
+    chosen = choose_dimension_rows(rows[(rows["mode"] == "eval") & splits.astype(bool)], finals)
     found = [chosen.get(run, np.empty(0)) for run in finals]
     return {"count": [len(values) for values in found], "kl": [sort_kl(v) for v in found]}
 
 
-def choose_rows(rows: pd.DataFrame, finals: dict[int, float]) -> dict[int, np.ndarray]:
+def choose_dimension_rows(rows: pd.DataFrame, finals: dict[int, float]) -> dict[int, np.ndarray]:
     """The KL of dimensions [D] behind each run's final KL or, without one, of its last evaluation.
 
     There is a test row for the weights of every rule, and only their KL tells them apart.
@@ -39,5 +39,5 @@ def choose_rows(rows: pd.DataFrame, finals: dict[int, float]) -> dict[int, np.nd
 
 def sort_kl(values: np.ndarray) -> list[float]:
     """The values, largest first, without zeros at the end."""
-    ordered = np.sort(values)[::-1][:MOST_DIMENSIONS].round(DECIMALS)
+    ordered = np.sort(values)[::-1][:MOST_BARS].round(DECIMALS)
     return [float(value) for value in np.trim_zeros(ordered, "b")]

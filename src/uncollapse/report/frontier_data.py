@@ -18,7 +18,7 @@ from uncollapse.report.page_numbers import CURVE_DIGITS, round_number
 PRICE = "d_nll"
 
 
-def describe_frontiers(runs: pd.DataFrame, place: Mapping[int, int]) -> list[JsonObject]:
+def encode_frontiers(runs: pd.DataFrame, place: Mapping[int, int]) -> list[JsonObject]:
     """Of each horizontal axis with a curve: the curves, and limits that hold most of the runs."""
     found = []
     for axes in (axes for axes in FRONTIERS if axes.y == PRICE):

@@ -12,10 +12,10 @@ from uncollapse.report.page_numbers import round_number
 RESULTS = ("mi", "shuffle_gap", "d_nll")  # axes after those of the knobs
 FEWEST_KNOBS, FEWEST_GROUPS = 2, 20  # below, tables and frontiers show more
 WIDE = 30.0  # an axis of positive values is logarithmic from this ratio on
-Settings = dict[str, str]  # knob -> value
+KnobValues = dict[str, str]  # knob -> value
 
 
-def describe_knob_sets(
+def encode_knob_sets(
     runs: pd.DataFrame, place: Mapping[int, int], metrics: Collection[str]
 ) -> list[JsonObject]:
     """Of all heads together and of each head: its groups and axes, if it varies enough knobs."""
@@ -54,7 +54,7 @@ def describe_knob_set(
     }
 
 
-def find_varied(settings: Sequence[Settings]) -> set[str]:
+def find_varied(settings: Sequence[KnobValues]) -> set[str]:
     """The knobs that many groups set, to at least two values."""
     pairs = {(knob, value) for own in settings for knob, value in own.items()}
     values = Counter(knob for knob, _ in pairs)

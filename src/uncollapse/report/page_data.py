@@ -16,11 +16,11 @@ from scipy.special import stdtrit
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.metric import NLL
-from uncollapse.report.curve_data import describe_curves
-from uncollapse.report.dimension_data import describe_dimensions
-from uncollapse.report.frontier_data import describe_frontiers
+from uncollapse.report.curve_data import encode_curves
+from uncollapse.report.dimension_data import encode_dimensions
+from uncollapse.report.frontier_data import encode_frontiers
 from uncollapse.report.heads import Head, HeadTable, typeset
-from uncollapse.report.knob_data import describe_knob_sets
+from uncollapse.report.knob_data import encode_knob_sets
 from uncollapse.report.page_numbers import round_number
 from uncollapse.report.results import Study
 from uncollapse.report.stats import CONFIDENCE, SAMPLED_BY, plain_of
@@ -39,7 +39,7 @@ def make_page_data(study: Study, table: HeadTable) -> JsonObject:
     runs = study.runs
     names = [*table.columns, *table.others]
     place = {head.order: i for i, head in enumerate(table.heads)}
-    curves = describe_curves(study.rows, runs, place)
+    curves = encode_curves(study.rows, runs, place)
     return {
         "metrics": {name: describe_metric(name) for name in names},
         "axes": choose_axes(names),
@@ -50,9 +50,9 @@ def make_page_data(study: Study, table: HeadTable) -> JsonObject:
         "runs": describe_runs(runs.assign(**derive_metrics(runs)), place, names),
         "curves": curves
         | {"metrics": {name: describe_metric(name) for name in curves.get("names", [])}},
-        "dimensions": describe_dimensions(study.rows, runs),
-        "frontiers": describe_frontiers(runs, place),
-        "knobs": describe_knob_sets(runs, place, names),
+        "dimensions": encode_dimensions(study.rows, runs),
+        "frontiers": encode_frontiers(runs, place),
+        "knobs": encode_knob_sets(runs, place, names),
         "latex": LATEX,
         "formulas": "".join(FORMULA_STARTS),
     }

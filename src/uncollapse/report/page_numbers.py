@@ -2,11 +2,11 @@
 
 import math
 
-DIGITS = 7  # significant ones, of numbers to draw, sort and subtract
+NUMBER_DIGITS = 7  # significant ones, of numbers to draw, sort and subtract
 CURVE_DIGITS = 4  # of numbers only to draw
 
 
-def round_number(value: float, digits: int = DIGITS) -> float | None:
+def round_number(value: float, digits: int = NUMBER_DIGITS) -> float | None:
     """The number with that many significant digits; None if it is not finite."""
     if not math.isfinite(value):
         return None

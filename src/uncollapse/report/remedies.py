@@ -9,7 +9,7 @@ from uncollapse.config.descriptions import find_promise, read_header, read_knobs
 from uncollapse.errors import InputError
 from uncollapse.report.text import clean_text
 
-MOST_TEXT = 2000  # characters of one comment
+MOST_DESCRIPTION = 2000  # characters of one comment
 PARTS = {"Idea": "Idea", "Promise": "Promise", "Source": "Paper", "Note": "Note"}
 
 
@@ -46,12 +46,12 @@ def describe_remedy(head: str, label: str, known: bool) -> Remedy:
         reason = clean_text(f"The file of this head cannot be read: {error}")
         return Remedy(head, label, missing=reason)
     parts = {
-        title: clean_text(header[name], MOST_TEXT)
+        title: clean_text(header[name], MOST_DESCRIPTION)
         for name, title in PARTS.items()
         if header.get(name)
     }
     shown = [
-        (name, clean_text(str(default)), clean_text(meaning, MOST_TEXT))
+        (name, clean_text(str(default)), clean_text(meaning, MOST_DESCRIPTION))
         for name, (default, meaning) in knobs.items()
     ]
     return Remedy(head, label, parts, shown)
