@@ -22,6 +22,7 @@ from uncollapse.report.page_data import encode_page_data, find_quantiles, make_p
 from uncollapse.report.page_numbers import round_number
 from uncollapse.report.remedies import describe_remedies
 from uncollapse.report.results import Study, read_study
+from uncollapse.report.runs import row_numbers
 
 
 def write_grid(folder: Path, lrs: int = 4, taus: int = 5) -> Study:
@@ -103,6 +104,23 @@ def test_many_runs_have_few_points_each(tmp_path: Path, monkeypatch: pytest.Monk
         # 8 runs
         expected = points if most in (10**9, 1) else most // (len(curves["names"]) * 8)
         assert most_points == max(min(expected, 40), 8)
+
+
+def test_curves_of_3000_runs_fit_into_the_page() -> None:
+    runs, evaluations = 3000, 12
+    rng = np.random.default_rng(0)
+    run = np.repeat(np.arange(runs), evaluations)
+    names = ("kl", "nelbo", "shuffle_gap", "au", "rec")
+    rows = pd.DataFrame({name: rng.uniform(0, 30, len(run)) for name in names})
+    rows = rows.reindex(columns=[*{*names, *row_numbers()}])
+    rows = rows.assign(run=run, order=run // 10, split="valid", mode="eval", status="done")
+    rows["step"] = np.tile(100 * np.arange(1, evaluations + 1), runs)
+    frame = pd.DataFrame({"run": range(runs), "order": np.arange(runs) // 10, "head": "bn_mu"})
+    curves = encode_curves(rows, frame, {order: order for order in range(300)})
+    assert len(curves["at"]) == runs and curves["names"] == [*names]
+    text, kind = encode_page_data(curves)
+    # random numbers are the worst case
+    assert kind == "application/gzip" and len(text) < 1_100_000
 
 
 def test_study_without_evaluation_in_training_has_no_curves(tmp_path: Path) -> None:

@@ -191,6 +191,16 @@ def test_head_with_nothing_to_compare_says_so(tmp_path: Path, open_page: OpenPag
     assert page.locator("#against option").all_inner_texts() == ["–"]
 
 
+def test_plain_waits_for_a_choice(report: Path, open_page: OpenPage) -> None:
+    page = open_page(report)
+    click_row(page, "plain")
+    assert "Choose a head to compare with" in page.locator("#opened-parts").inner_text()
+    page.locator("#against").select_option(label="bn_tau (tau=0.1)")
+    # the differences of that head from plain, with the other sign
+    assert read_comparison(page)["nll"][0].startswith("−")
+    assert not page.locator("#opened .line.other").count() % 3
+
+
 def test_every_run_is_listed_as_python_writes_it(
     report: Path, study: Study, open_page: OpenPage
 ) -> None:

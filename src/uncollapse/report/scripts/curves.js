@@ -23,7 +23,8 @@ function makeCurveScales(name, width, height) {
 let scales = {}; // of the metric that is shown
 
 function drawCurve(place, name, {x, y}, width, height, other = null) {
-  const root = svg("svg", {viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true"});
+  const viewBox = `0 0 ${width} ${height}`;
+  const root = svg("svg", {viewBox, width, height, "aria-hidden": "true"});
   const add = (kind, attributes, ...inside) => root.appendChild(svg(kind, attributes, ...inside));
   for (const tick of listTicks(y, 3).filter((_, i, all) => i % Math.ceil(all.length / 4) === 0)) {
     add("line", {x1: ROOM.left, x2: width - ROOM.right, y1: y(tick), y2: y(tick), class: "grid"});

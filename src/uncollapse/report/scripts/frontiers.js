@@ -70,9 +70,10 @@ function nameFrontiers(root, drawn, width, height) {
     const wide = pen.measureText(curve.name).width + 4;
     const spots = [[px + 6, py - 7], [px - wide / 2, py - 20], [px - wide / 2, py + 7],
       [px - wide - 8, py - 7], [px - wide, py - 22], [px + 4, py + 5]];
-    const box = spots.map(([left, top]) => [left, top, left + wide, top + 14]).find(([a, b, c, d]) =>
-      a > MARGIN.left && c < width && b > 14 && d < height - MARGIN.bottom
-      && !taken.some((other) => a < other[2] && c > other[0] && b < other[3] && d > other[1]));
+    const isFree = ([a, b, c, d]) => a > MARGIN.left && c < width && b > 14
+      && d < height - MARGIN.bottom
+      && !taken.some((one) => a < one[2] && c > one[0] && b < one[3] && d > one[1]);
+    const box = spots.map(([left, top]) => [left, top, left + wide, top + 14]).find(isFree);
     if (!box) continue;
     taken.push(box);
     curve.label = root.appendChild(svg("text", {x: box[0], y: box[3] - 3, class: "label"},

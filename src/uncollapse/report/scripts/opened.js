@@ -48,7 +48,11 @@ function compareHeads(place, other) {
 }
 
 function drawComparison(place, other) {
-  if (other === null) return html("p", {className: "quiet"}, "There is no other head on these data.");
+  if (other === null) {
+    const hasOthers = groups.some((_, p) => p !== place && isComparable(place, p));
+    return html("p", {className: "quiet"}, hasOthers
+      ? "Choose a head to compare with, above." : "There is no other head on these data.");
+  }
   const rows = compareHeads(place, other);
   // on a phone the first columns show
   const first = ["", "difference", groups[place].short, groups[other].short, "n"];
