@@ -103,8 +103,9 @@ function drawKnobAxis(root, {axis, scale, x}) {
   const range = state.brushes[axis.name];
   if (!range) return;
   const edges = [height - bottom, top]; // of a range without an end
+  const cut = (py) => Math.min(Math.max(py, top), height - bottom);
   const ends = range.map((value, side) =>
-    (Number.isFinite(value) ? Math.min(Math.max(scale(value), top), height - bottom) : edges[side]));
+    (Number.isFinite(value) ? cut(scale(value)) : edges[side]));
   const edge = axis.labels ? 8 : 0;
   add("rect", {class: "drag", x: x - 6, width: 12, y: Math.min(...ends) - edge,
     height: Math.max(...ends) - Math.min(...ends) + 2 * edge});
@@ -124,7 +125,8 @@ function markKnobs() {
   }
   root.classList.toggle("dim", lines.some(({place}) => place === state.selected));
   const shown = lines.filter(({place}) => isShown(place)).length;
-  find("knob-count").textContent = shown === lines.length ? "" : `${shown} of ${lines.length} groups`;
+  find("knob-count").textContent = shown === lines.length
+    ? "" : `${shown} of ${lines.length} groups`;
   find("knob-all").hidden = !Object.keys(state.brushes).length;
 }
 

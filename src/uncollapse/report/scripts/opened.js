@@ -83,10 +83,11 @@ function drawDescription(place) {
   const {head, settings, changes} = groups[place];
   const source = [...document.querySelectorAll("[data-head]")]
     .find((element) => element.dataset.head === head);
+  const parts = [...source?.querySelector(".description").children ?? []];
   const facts = [settings && `Settings: ${settings}.`, changes && `Changes: ${changes}.`];
   return html("div", {},
     html("p", {}, facts.filter(Boolean).join(" ") || "As its file says."),
-    ...[...source?.querySelector(".description")?.children ?? []].map((part) => part.cloneNode(true)));
+    ...parts.map((part) => part.cloneNode(true)));
 }
 
 // ---- KL per dimension
@@ -104,9 +105,10 @@ function drawDimensions(place) {
   const y = d3.scaleLinear([0, most], [height - 22, 10]).nice(4);
   const step = (width - 44) / Math.max(count, 8);
   const means = d3.range(count).map((k) => d3.mean(shown, (i) => kl(i, k)));
+  const largest = means.slice(0, 5).map((value) => writeNumber(value, "kl")).join(", ");
   const root = svg("svg", {viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-    "aria-label": `KL of ${total} dimensions, largest first: ${means.slice(0, 5)
-      .map((value) => writeNumber(value, "kl")).join(", ")}${count > 5 ? " and smaller" : ""} nats`});
+    "aria-label": `KL of ${total} dimensions, largest first: ${largest}`
+      + `${count > 5 ? " and smaller" : ""} nats`});
   const add = (kind, attributes, ...inside) => root.append(svg(kind, attributes, ...inside));
   for (const tick of y.ticks(4)) {
     add("line", {x1: 40, x2: width - 4, y1: y(tick), y2: y(tick), class: "grid"});
@@ -136,7 +138,8 @@ function drawOwnCurves(place, other) {
   if (!curves.names) return "";
   const figures = curves.names.map((name) => {
     const {width, height} = SMALL;
-    const drawn = drawCurve(place, name, makeCurveScales(name, width, height), width, height, other);
+    const own = makeCurveScales(name, width, height);
+    const drawn = drawCurve(place, name, own, width, height, other);
     return html("figure", {}, html("figcaption", {}, factsOf(name).header + describeUnit(name)),
       drawn);
   });
