@@ -211,6 +211,43 @@ def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "render_files", print_svg)
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser, where this machine has playwright and chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("this machine has no chromium")
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Any]:
+    """A function that opens a file; at the end no page may have complained or fetched anything."""
+    contexts, said, requests = [], [], []
+
+    def load(path: Path, address: str = "", width: int = 1400, **options: Any) -> Any:
+        size = {"width": width, "height": 900}
+        contexts.append(browser.new_context(viewport=size, offline=True, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("request", lambda request: requests.append(request.url.partition("#")[0]))
+        page.goto(path.as_uri() + address)
+        requests.remove(path.as_uri())
+        return page
+
+    yield load
+    for context in contexts:
+        context.close()
+    assert not said and not requests
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"

@@ -59,7 +59,7 @@ def own_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_header_is_read_line_by_line(own_head: str) -> None:
     assert remedies.read_header(own_head) == {
-        "Idea": r"Codes z\_{j-1} are squared: |z| \* \[2\].",
+        "Idea": "Codes z_{j-1} are squared: |z| * [2].",
         "Promise": "KL >= rate, if any.",
         "Source": "A & B, 2020: section 3.",
         "Note": "Something else.",
@@ -75,7 +75,9 @@ def test_lengths_with_two_names_are_one_knob(own_head: str) -> None:
 def test_head_without_runs_or_speed_is_not_measured(own_head: str) -> None:
     row = remedies.format_row(own_head, make_runs(), {})
     assert row == "| [`mine`](#mine) | mine | KL >= rate, if any | not measured | not measured |"
-    assert "**nll - plain**: not measured." in remedies.format_section(own_head, make_runs(), {})
+    section = remedies.format_section(own_head, make_runs(), {})
+    assert "**nll - plain**: not measured." in section
+    assert r"Codes z\_{j-1} are squared: |z| \* \[2\]." in section
 
 
 def test_combination_inherits_promise_and_knobs() -> None:

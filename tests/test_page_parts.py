@@ -226,7 +226,7 @@ def test_minus_signs(text: str, expected: str) -> None:
 
 def test_data_have_the_text_of_the_table(study: Study) -> None:
     table = make_head_table(study.runs)
-    data = json.loads(encode_page_data(make_page_data(study.runs, table)))
+    data = json.loads(encode_page_data(make_page_data(study, table))[0])
     assert data["axes"] == ["mi", "d_nll"]
     for head, group in zip(table.heads, data["groups"], strict=True):
         assert group["key"] == head.key
@@ -244,7 +244,8 @@ def test_data_have_the_text_of_the_table(study: Study) -> None:
 
 
 def test_data_cannot_end_their_element() -> None:
-    text = encode_page_data({"a": "</script><!-- \u2028"})
+    text, kind = encode_page_data({"a": "</script><!-- \u2028"})
+    assert kind == "application/json"
     assert "<" not in text and json.loads(text) == {"a": "</script><!-- \u2028"}
 
 
@@ -256,15 +257,15 @@ def test_numbers_that_json_lacks_are_null(value: float) -> None:
 def test_study_without_nll_shows_information_only(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     write_run(tmp_path / "s", "bn_mu", 0, evaluations=2)
-    runs = read_study(tmp_path / "s").runs
-    assert make_page_data(runs, make_head_table(runs))["axes"] == ["mi", "shuffle_gap"]
+    study = read_study(tmp_path / "s")
+    assert make_page_data(study, make_head_table(study.runs))["axes"] == ["mi", "shuffle_gap"]
 
 
 def test_study_without_finished_run_has_no_plane(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, status="failed", evaluations=2)
-    runs = read_study(tmp_path / "s").runs
-    table = make_head_table(runs)
-    assert make_page_data(runs, table)["axes"] == [] and len(table.heads) == 1
+    study = read_study(tmp_path / "s")
+    table = make_head_table(study.runs)
+    assert make_page_data(study, table)["axes"] == [] and len(table.heads) == 1
 
 
 # ---------------------------------------------------------------- one file

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from uncollapse.config import SLOTS, find_option, heads, knobs_of, parents_of, read_head
+from uncollapse.config import SLOTS, heads, knobs_of, parents_of, read_head
+from uncollapse.config.descriptions import find_promise, read_header, read_knobs
 from uncollapse.config.knobs import collect_choices
 from uncollapse.config.shorthands import SHARES
-from uncollapse.json_types import Json
 from uncollapse.metrics.catalogue import MISSING, choose_decimals
 from uncollapse.report.results import read_study
 from uncollapse.report.stats import against_plain, by_group, finished, t_interval
@@ -113,30 +113,6 @@ def list_slots(head: str) -> list[str]:
 # ---- head files ----------------------------------------------------------------------------------
 
 
-def read_header(head: str) -> dict[str, str]:
-    """The comments at the top of a head's file: "Idea", "Promise", "Source" and so on, "Note"."""
-    lines = find_option("head", head).read_text(encoding="utf-8").splitlines()[1:]
-    parts: dict[str, list[str]] = {}
-    name = "Idea"
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        text = line.removeprefix("#")
-        if match := re.match(r" (Promise|Source|Command|Minutes|Expect)\b[^:]*:", text):
-            name, text = match[1], text[match.end() :]
-        elif not text.startswith("   ") and name != "Idea":  # continuations are indented
-            name = "Note"
-        parts.setdefault(name, []).append(text.strip())
-    return {name: escape(" ".join(texts)) for name, texts in parts.items()}
-
-
-def find_promise(head: str) -> str:
-    """The promise of a head or, for a combination, of the first head in it that makes one."""
-    own = read_header(head).get("Promise")
-    inherited = (find_promise(parent) for parent in parents_of(head))
-    return own or next((promise for promise in inherited if promise), "")
-
-
 def describe_knobs(head: str) -> list[str]:
     """One list item per knob: its name, default and meaning."""
     items = []
@@ -148,19 +124,6 @@ def describe_knobs(head: str) -> list[str]:
         other = f" or `{share[0]}`" if share and share[0] in knobs_of(head) else ""
         items.append(f"- `{knob}`{value}{other}: {escape(meaning)}")
     return items
-
-
-def read_knobs(head: str) -> dict[str, tuple[Json, str]]:
-    """The default and the comment of each knob of a head and of those that it combines."""
-    found: dict[str, tuple[Json, str]] = {}
-    for parent in parents_of(head):
-        found |= read_knobs(parent)
-    text = find_option("head", head).read_text(encoding="utf-8")
-    for key, default in read_head(head).items():
-        if key in knobs_of(head):
-            match = re.search(rf"^{key}:[^#\n]*#\s*(.+)$", text, re.MULTILINE)
-            found[key] = (default, match[1] if match else "")
-    return found
 
 
 def list_classes(head: str) -> list[str]:
@@ -238,7 +201,7 @@ def format_measured(runs: pd.DataFrame) -> str:
 
 def format_row(head: str, runs: pd.DataFrame, costs: dict[str, str]) -> str:
     """The row of a head in the table at the top."""
-    promise = find_promise(head).removesuffix(".").replace("|", "\\|")
+    promise = escape(find_promise(head)).removesuffix(".").replace("|", "\\|")
     cells = [
         f"[`{head}`](#{head})",
         str(read_head(head)["label"]),
@@ -251,8 +214,8 @@ def format_row(head: str, runs: pd.DataFrame, costs: dict[str, str]) -> str:
 
 def format_section(head: str, runs: pd.DataFrame, costs: dict[str, str]) -> str:
     """Everything about a head."""
-    header = read_header(head)
-    promise = find_promise(head)
+    header = {name: escape(text) for name, text in read_header(head).items()}
+    promise = escape(find_promise(head))
     classes = ", ".join(f"`{name}`" for name in list_classes(head))
     built = f"Built from {classes}." if classes else ""
     blocks = [

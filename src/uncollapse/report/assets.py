@@ -12,7 +12,18 @@ from uncollapse.report.tokens import SLOT_TOKENS
 
 HERE = Path(__file__).parent
 # joined in this order into one function, so that they share names among themselves only
-OWN_SCRIPTS = ("state.js", "table.js", "copying.js", "plane.js", "start.js")
+OWN_SCRIPTS = (
+    "state.js",
+    "drawing.js",
+    "table.js",
+    "copying.js",
+    "plane.js",
+    "curves.js",
+    "opened.js",
+    "frontiers.js",
+    "knobs.js",
+    "start.js",
+)
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 
 
@@ -47,7 +58,7 @@ def list_scripts() -> list[str]:
     """The scripts of the page in the order in which they run: the vendored files, then ours."""
     vendored = "\n".join(package.source for package in list_vendored())
     own = "\n".join((HERE / "scripts" / name).read_text(encoding="utf-8") for name in OWN_SCRIPTS)
-    return [vendored, f'"use strict";\n(() => {{\n{own}}})();\n']
+    return [vendored, f'"use strict";\n(async () => {{\n{own}}})();\n']
 
 
 @cache

@@ -18,6 +18,7 @@ from uncollapse.report.files import PAGE_MARK, SINGLE, check_single, claim_folde
 from uncollapse.report.heads import make_head_table
 from uncollapse.report.notes import convergence_note, cut_note, weights_note
 from uncollapse.report.page_data import encode_page_data, make_page_data
+from uncollapse.report.remedies import describe_remedies
 from uncollapse.report.rendering import (
     GroupSamples,
     describe_single,
@@ -117,16 +118,19 @@ def page_facts(
         "machines": count_facts(runs["machine"]),
     }
     heads = make_head_table(runs)
+    data, data_type = encode_page_data(make_page_data(study, heads))
     return {
         "mark": PAGE_MARK,
         "study": study,
         "single": is_run(study.folder),
         "answers": answer_questions(runs),
         "heads": heads,
+        "remedies": describe_remedies(runs),
         "places": {head.order: place for place, head in enumerate(heads.heads)},
         "slots": SLOT_TOKENS,
         "metrics": METRICS,
-        "data": encode_page_data(make_page_data(runs, heads)),
+        "data": data,
+        "data_type": data_type,
         "figures": list(figures),
         "samples": list(samples),
         "tables": {table.name: table for table in tables},

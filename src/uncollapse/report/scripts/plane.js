@@ -1,47 +1,6 @@
 // The plane: one mark per group, at its means of two metrics.
 
-const MARGIN = {left: 58, right: 18, top: 28, bottom: 44};
-const REACH = 30; // pixels from a mark at which the pointer names it
-const FAR = 4; // times the distance that 90 % of the groups keep from the median
-const pen = html("canvas").getContext("2d");
 let plane = null; // what is drawn: {size, x, y, places, marks, points}
-
-function quantile(values, share) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(share * (sorted.length - 1))];
-}
-
-// the span of the values without a few that are far from all others
-function usualSpan(values) {
-  const middle = quantile(values, 0.5);
-  const usual = quantile(values.map((value) => Math.abs(value - middle)), 0.9);
-  const near = values.filter((value) => Math.abs(value - middle) <= FAR * usual);
-  return values.length < 5 || !near.length ? d3.extent(values) : d3.extent(near);
-}
-
-function makeScale(values, asked, range) {
-  let span = asked ?? (state.log ? d3.extent(values) : usualSpan(values));
-  if (span[0] === span[1]) span = [span[0] - 0.5, span[1] + 0.5];
-  const sizes = values.map(Math.abs).filter(Boolean);
-  const linear = () => d3.scaleLinear();
-  const logarithmic = () => (values.every((value) => value > 0) && span[0] > 0
-    ? d3.scaleLog() : d3.scaleSymlog().constant(Math.max(d3.min(sizes) ?? 1, d3.max(sizes) / 1e3)));
-  const scale = (state.log ? logarithmic() : linear()).domain(span).range(range);
-  if (!asked && !state.log) scale.nice(6);
-  return scale.clamp(true);
-}
-
-function listTicks(scale, count) {
-  if (!scale.constant) return scale.ticks(count);
-  const [low, high] = d3.extent(scale.domain());
-  const powers = d3.range(-6, 7).map((power) => 10 ** power)
-    .filter((size) => size >= scale.constant() * 0.99);
-  return [...powers.map((size) => -size), 0, ...powers].filter((t) => t >= low && t <= high);
-}
-
-const writeTick = (value) => String(+value.toPrecision(6)).replace("-", "−");
-
-// ---- drawing
 
 function drawPlane() {
   const width = Math.max(300, find("plane").clientWidth);
@@ -62,10 +21,10 @@ function drawPlane() {
     return;
   }
   const spanOf = (name, asked, range) =>
-    makeScale(places.map((place) => mean(place, name)), asked, range);
+    makeScale(places.map((place) => mean(place, name)), asked, range, state.log);
   const x = spanOf(state.x, state.box && [x0, x1], [MARGIN.left, width - MARGIN.right]);
   const y = spanOf(state.y, state.box && [y0, y1], [height - MARGIN.bottom, MARGIN.top]);
-  drawAxes(root, x, y, width, height);
+  drawAxes(root, x, y, width, height, state.x, state.y);
   const points = places.map((place) => [x(mean(place, state.x)), y(mean(place, state.y))]);
   const layer = root.appendChild(svg("g"));
   const front = [...d3.group(places, (place) => groups[place].data).values()].flatMap(findFront);
@@ -81,26 +40,6 @@ function drawPlane() {
   listenToKeys();
   writeCaption(known.length, front.length);
   drawChosen();
-}
-
-function drawAxes(root, x, y, width, height) {
-  const {left, right, top, bottom} = MARGIN;
-  const add = (name, attributes, text = "") => root.append(svg(name, attributes, text));
-  for (const tick of listTicks(y, height / 60)) {
-    const at = y(tick);
-    const line = {x1: left, x2: width - right, y1: at, y2: at};
-    add("line", {...line, class: tick === 0 ? "zero" : "grid"});
-    add("text", {x: left - 7, y: at + 4, "text-anchor": "end", class: "soft"}, writeTick(tick));
-  }
-  for (const tick of listTicks(x, width / 90)) {
-    const at = x(tick);
-    add("line", {x1: at, x2: at, y1: height - bottom, y2: height - bottom + 4, class: "zero"});
-    add("text", {x: at, y: height - bottom + 18, "text-anchor": "middle", class: "soft"},
-      writeTick(tick));
-  }
-  add("text", {x: width - right, y: height - 6, "text-anchor": "end"},
-    metrics[state.x].header + describeUnit(state.x) + " →");
-  add("text", {x: 4, y: 12}, "↑ " + metrics[state.y].header + describeUnit(state.y));
 }
 
 function drawMark(layer, place, [px, py], x, y) {
@@ -216,27 +155,16 @@ function drawChosen() {
 
 function showTip(i) {
   const {tip, places, points, width} = plane;
-  const {name} = groups[places[i]];
-  const lines = describePoint(places[i]).map((text) => html("div", {}, text));
-  tip.replaceChildren(html("b", {}, makeGlyph(groups[places[i]].slot), name), ...lines);
-  tip.hidden = false;
-  const [px, py] = points[i];
-  const left = px + 14 + tip.offsetWidth > width ? px - 14 - tip.offsetWidth : px + 14;
-  tip.style.left = `${Math.max(0, left)}px`;
-  tip.style.top = `${Math.max(0, py - tip.offsetHeight / 2)}px`;
+  const {name, slot} = groups[places[i]];
+  fillTip(tip, slot, name, describePoint(places[i]));
+  placeTip(tip, width, ...points[i]);
 }
 
 const hideTip = () => { if (plane) plane.tip.hidden = true; };
 
-function locate(event) {
-  const box = plane.root.getBoundingClientRect();
-  const scale = plane.width / box.width;
-  return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-}
-
 // which mark the pointer is nearest to, or -1
 function findNearest(event) {
-  const [px, py] = locate(event);
+  const [px, py] = locate(plane.root, plane.width, event);
   const distances = plane.points.map(([a, b]) => Math.hypot(a - px, b - py));
   const best = d3.minIndex(distances);
   return distances[best] <= REACH ? best : -1;
@@ -261,15 +189,16 @@ function listenToPointer() {
 function listenToDrag() {
   const {root, x, y} = plane;
   const sort = (a, b) => [Math.min(a, b), Math.max(a, b)];
+  const place = (event) => locate(root, plane.width, event);
   let start = null;
   let rect = null;
   root.addEventListener("pointerdown", (event) => {
     // a finger scrolls
-    if (event.button === 0 && event.pointerType !== "touch") start = locate(event);
+    if (event.button === 0 && event.pointerType !== "touch") start = place(event);
   });
   root.addEventListener("pointermove", (event) => {
     if (!start) return;
-    const [px, py] = locate(event);
+    const [px, py] = place(event);
     if (!rect && Math.hypot(px - start[0], py - start[1]) > 6) {
       rect = root.appendChild(svg("rect", {class: "drag"}));
       root.setPointerCapture(event.pointerId);
@@ -283,7 +212,7 @@ function listenToDrag() {
     const [from, dragged] = [start, rect];
     start = rect = null;
     if (!dragged) return;
-    const to = locate(event);
+    const to = place(event);
     set({box: [...sort(x.invert(from[0]), x.invert(to[0])),
       ...sort(y.invert(from[1]), y.invert(to[1]))]});
   });
@@ -294,17 +223,8 @@ function listenToKeys() {
   marks.forEach((mark, i) => {
     mark.addEventListener("focus", () => showTip(i));
     mark.addEventListener("blur", hideTip);
-    mark.addEventListener("keydown", (event) => {
-      const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
-      if (event.key === "Enter" || event.key === " ") select(places[i]);
-      else if (step) {
-        const next = marks[(i + step + marks.length) % marks.length];
-        mark.setAttribute("tabindex", -1);
-        next.setAttribute("tabindex", 0);
-        next.focus();
-      } else return;
-      event.preventDefault();
-    });
+    mark.addEventListener("keydown", (event) => moveStop(marks, event));
+    listenToOpen(mark, () => places[i]);
   });
 }
 
@@ -321,8 +241,7 @@ function startPlane() {
   const log = makeToggle("log", ["log"], () => state.log, () => set({log: !state.log, box: null}));
   find("axes").insertBefore(log, find("all"));
   find("all").addEventListener("click", () => set({box: null}));
-  follow(["x", "y", "log", "box", "shown", "text"], drawPlane);
+  follow(["x", "y", "log", "box", "shown", "text", "brushes"], drawPlane);
   follow(["selected"], drawChosen);
-  follow(["x", "y", "log", "selected"], writeAddress);
   drawPlane();
 }

@@ -1,5 +1,8 @@
 // Starts the views, the theme, the address and the Escape key.
 
+const IN_ADDRESS = ["selected", "against", "x", "y", "log", "curve", "curveLog", "frontier",
+  "frontierLog"];
+
 function isDark() {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -15,10 +18,15 @@ if (groups.length) {
   startTable();
   startCopying();
   startPlane();
+  startOpened();
+  startFrontiers();
+  startCurves();
+  startKnobs();
   readAddress();
+  follow(IN_ADDRESS, writeAddress);
   addEventListener("hashchange", readAddress);
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape") set({selected: null});
+    if (event.key === "Escape") closeHead();
   });
   let width = innerWidth;
   addEventListener("resize", () => {
@@ -28,6 +36,9 @@ if (groups.length) {
     measureColumns();
     drawColumns();
     if (axes.length) drawPlane();
+    drawFrontiers();
+    layOutCurves();
+    drawKnobs();
   });
 }
 document.documentElement.dataset.ready = String(Math.round(performance.now()));

@@ -1,7 +1,20 @@
 // The data of the page, its one state, and helpers. Text always enters the page as text.
 
 const find = (id) => document.getElementById(id);
-const {metrics, axes, slots, groups, runs, latex, formulas} = JSON.parse(find("data").textContent);
+
+// plain JSON, or its gzip as base64 where there is much of it
+async function readData() {
+  const {type, textContent: text} = find("data");
+  if (type === "application/json") return JSON.parse(text);
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(unpacked).json();
+}
+
+const {
+  metrics, axes, compared, quantiles, slots, groups, runs, curves, dimensions, frontiers, knobs,
+  latex, formulas,
+} = await readData();
 const SVG = "http://www.w3.org/2000/svg";
 
 const state = {
@@ -16,6 +29,13 @@ const state = {
   all: false, // columns
   more: false, // rows
   selected: null, // the place of a group in `groups`
+  against: null, // another one, which the opened head is compared with; none means plain
+  curve: curves.names?.[0], // a metric
+  curveLog: false,
+  frontier: 0, // which horizontal axis
+  frontierLog: false,
+  knobSet: 0, // which groups are in parallel coordinates
+  brushes: {}, // name of an axis -> [lowest, highest] that is shown
 };
 
 const views = []; // each draws again when one of its keys changes
@@ -30,7 +50,28 @@ function set(change) {
   for (const {keys, draw} of views) if (keys.some((key) => changed.includes(key))) draw();
 }
 
-const select = (place) => set({selected: state.selected === place ? null : place});
+let opener = null; // the element that had the focus when a head was selected
+
+function select(place) {
+  opener = document.activeElement;
+  set({selected: state.selected === place ? null : place});
+}
+
+function openHead(place) {
+  opener = document.activeElement;
+  set({selected: place});
+  showOpened();
+}
+
+// the focus goes back to where the head was opened
+function closeHead() {
+  const place = state.selected;
+  const isInside = find("opened").contains(document.activeElement);
+  set({selected: null});
+  if (!isInside || place === null) return;
+  const isUsable = opener?.isConnected && opener.matches("button, [role=button]");
+  (isUsable && !opener.closest("#opened") ? opener : buttonOf[place]).focus();
+}
 
 // ---- groups
 
@@ -38,16 +79,48 @@ const metric = (place, name) => groups[place].m[name]; // [mean, half-width, tex
 const mean = (place, name) => metric(place, name)?.[0];
 const textOf = (place, name) => metric(place, name)?.[2] ?? "–";
 
+// a metric of the table, or one that only curves have
+const factsOf = (name) => metrics[name] ?? curves.metrics?.[name];
+
 function isShown(place) {
   const {slot, name, key} = groups[place];
   if (state.shown.size && !state.shown.has(slot)) return false;
-  return `${name} ${key} ${slot}`.toLowerCase().includes(state.text);
+  return `${name} ${key} ${slot}`.toLowerCase().includes(state.text) && passesBrushes(place);
 }
 
 function describeUnit(name) {
-  const {unit, better} = metrics[name];
+  const {unit, better} = factsOf(name);
   const facts = [unit, better && `${better} is better`].filter(Boolean);
   return facts.length ? ` (${facts.join(", ")})` : "";
+}
+
+// ---- runs
+
+const runsOf = groups.map(() => []); // the positions of the runs of each group
+runs.group.forEach((place, i) => runsOf[place].push(i));
+const statusOf = (i) => runs.status[i] ?? "done";
+const unconverged = new Set(runs.unconverged);
+const saturated = new Set(runs.saturated);
+
+// ---- numbers, as Python writes them (catalogue.choose_decimals, tables.cells.format_cell)
+
+function chooseDecimals(value, half) {
+  let digits = value !== 0 && Math.abs(value) < 0.1 ? 3 : 2;
+  while (digits < 5 && half > 0 && Number(half.toFixed(digits)) === 0) digits += 1;
+  return digits;
+}
+
+const writeFixed = (value, digits) =>
+  Math.abs(value) < 1e15 ? value.toFixed(digits) : value.toPrecision(4);
+
+function writeNumber(value, name, half = null, sign = "") {
+  if (value === null || value === undefined) return "–";
+  const digits = factsOf(name)?.digits ?? chooseDecimals(value, half);
+  const isZero = Number(value.toFixed(Math.min(digits, 100))) === 0;
+  const text = writeFixed(isZero ? 0 : value, digits);
+  const signed = sign && value > 0 && !isZero ? `+${text}` : text;
+  const interval = half === null ? "" : ` ± ${writeFixed(half, digits)}`;
+  return (signed + interval).replaceAll("-", "−");
 }
 
 // ---- elements
@@ -80,25 +153,38 @@ function makeToggle(label, keys, isOn, change) {
   return button;
 }
 
-// ---- the address: #head=...&x=...&y=...&log=1
+// ---- the address: #head=...&x=...&y=...&log=1, and what else is not as at first
+
+const findKey = (key) => groups.findIndex((group) => group.key === key);
 
 function readAddress() {
   if (!location.hash.includes("=")) return;
   const asked = new URLSearchParams(location.hash.slice(1));
-  const change = {selected: null, log: asked.get("log") === "1"};
+  const change = {selected: null, against: null, log: asked.get("log") === "1"};
   for (const axis of ["x", "y"])
     if (Object.hasOwn(metrics, asked.get(axis))) change[axis] = asked.get(axis);
-  const place = groups.findIndex(({key}) => key === asked.get("head"));
-  if (place >= 0) change.selected = place;
+  for (const [key, word] of [["selected", "head"], ["against", "with"]]) {
+    const place = findKey(asked.get(word));
+    if (place >= 0) change[key] = place;
+  }
+  if (curves.names?.includes(asked.get("curve"))) change.curve = asked.get("curve");
+  change.curveLog = asked.get("curve-log") === "1";
+  const axis = frontiers.findIndex(({x}) => x === asked.get("frontier"));
+  if (axis >= 0) change.frontier = axis;
+  change.frontierLog = asked.get("frontier-log") === "1";
   set(change);
 }
 
 function writeAddress() {
   const said = new URLSearchParams();
   if (state.selected !== null) said.set("head", groups[state.selected].key);
-  said.set("x", state.x);
-  said.set("y", state.y);
+  if (state.against !== null) said.set("with", groups[state.against].key);
+  for (const axis of ["x", "y"]) if (state[axis]) said.set(axis, state[axis]);
   if (state.log) said.set("log", "1");
+  if (state.curve !== curves.names?.[0]) said.set("curve", state.curve);
+  if (state.curveLog) said.set("curve-log", "1");
+  if (state.frontier) said.set("frontier", frontiers[state.frontier].x);
+  if (state.frontierLog) said.set("frontier-log", "1");
   try {
     history.replaceState(null, "", `#${said}`);
   } catch {

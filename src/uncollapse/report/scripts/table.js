@@ -122,6 +122,11 @@ function drawSelection() {
 }
 
 function moveFocus(event) {
+  if (event.key === "Enter" && buttonOf.includes(event.target)) {
+    event.preventDefault(); // the space bar only selects
+    openHead(buttonOf.indexOf(event.target));
+    return;
+  }
   const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
   const place = buttonOf.indexOf(event.target);
   if (!step || place < 0) return;
@@ -163,7 +168,7 @@ function startTable() {
     find("columns").setAttribute("aria-pressed", String(state.all));
     drawColumns();
   });
-  follow(["sort", "down", "shown", "text", "more"], drawRows);
+  follow(["sort", "down", "shown", "text", "brushes", "more"], drawRows);
   follow(["selected"], drawSelection);
   find("tools").hidden = find("table-end").hidden = false;
   drawRows();
