@@ -12,7 +12,7 @@ from uncollapse.report.tokens import SLOT_TOKENS
 
 HERE = Path(__file__).parent
 # joined in this order into one function, so that they share names among themselves only
-OWN_SCRIPTS = ("state.js", "table.js", "copying.js", "plane.js", "start.js")
+OWN_SCRIPTS = ("state.js", "table.js", "copying.js", "plane.js", "commands.js", "start.js")
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 
 

@@ -39,17 +39,18 @@ def paired_difference(values: pd.Series, reference: pd.Series) -> tuple[int, flo
     return len(difference), *t_interval(difference)
 
 
-def outlying(runs: pd.DataFrame, metric: str) -> pd.Series:
+def outlying(runs: pd.DataFrame, metric: str, never: float = NEVER_OUTLYING) -> pd.Series:
     """Which runs would compress all others on a linear axis (nats), indexed like `runs`.
 
-    These are the runs far from the median of the groups' medians; none in fewer than five groups.
+    These are the runs far from the median of the groups' medians, but not those within `never`;
+    none in fewer than five groups.
     """
     medians = runs.groupby("order")[metric].median().dropna()
     if len(medians) < 5:
         return pd.Series(False, runs.index)
     # the largest distance of the usual groups
     usual = np.quantile((medians - medians.median()).abs(), 0.9, method="lower")
-    return (runs[metric] - medians.median()).abs() > max(OUTLYING_TIMES * usual, NEVER_OUTLYING)
+    return (runs[metric] - medians.median()).abs() > max(OUTLYING_TIMES * usual, never)
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
