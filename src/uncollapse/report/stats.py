@@ -60,7 +60,18 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     """(order, rows) of every group of a frame, in the order of figures."""
-    return [(int(order), group) for order, group in frame.groupby("order")]  # type: ignore[arg-type]
+    orders = frame["order"].to_numpy()
+    if (orders[1:] < orders[:-1]).any():
+        frame = frame.sort_values("order", kind="stable")
+        orders = frame["order"].to_numpy()
+    # slices of a sorted frame, which are views; groupby would copy every column
+    ends = [*(np.flatnonzero(orders[1:] != orders[:-1]) + 1), len(orders)]
+    starts = [0, *ends[:-1]]
+    return [
+        (int(orders[start]), frame.iloc[start:end])
+        for start, end in zip(starts, ends, strict=True)
+        if end > start
+    ]
 
 
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:

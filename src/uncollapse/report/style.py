@@ -126,7 +126,9 @@ def render_figure(fig: Figure, suffix: str) -> bytes:
     buffer = BytesIO()
     if suffix == "pdf":
         # dates would make every file different
-        FigureCanvasPdf(fig).print_pdf(buffer, metadata={"Creator": MADE_BY, "CreationDate": None})
+        with plain_subsets():
+            metadata = {"Creator": MADE_BY, "CreationDate": None}
+            FigureCanvasPdf(fig).print_pdf(buffer, metadata=metadata)
     elif suffix == "svg":
         FigureCanvasSVG(fig).print_svg(buffer, metadata={"Creator": MADE_BY, "Date": None})
     else:
@@ -134,6 +136,22 @@ def render_figure(fig: Figure, suffix: str) -> bytes:
     # the PDF canvas leaves 72, which would coarsen heat maps in other formats
     fig.set_dpi(DPI)
     return buffer.getvalue()
+
+
+@contextmanager
+def plain_subsets() -> Iterator[None]:
+    """Embed fonts without the tables that lay out text, as a PDF places each glyph itself.
+
+    Their reduction to the glyphs of a figure takes longer than drawing it.
+    """
+    from fontTools.subset import Options
+
+    usual = Options._drop_tables_default
+    Options._drop_tables_default = [*usual, "GSUB", "GPOS", "GDEF", "kern", "name"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = usual
 
 
 def shrink_png(content: bytes) -> bytes:

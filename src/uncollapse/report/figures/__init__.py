@@ -1,6 +1,8 @@
 """The figures of a report: one module each, with the drawing, its caption and its title."""
 
-from functools import partial
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_all_start_methods, get_context
 
 import pandas as pd
 
@@ -53,16 +55,40 @@ PLOTS: dict[str, Plot] = {  # in the order of the page
 }
 
 
+MOST_ALONE = 3  # figures that are drawn in this process; more are shared with others
+MOST_WORKERS = 4
+AT_WORK: dict[str, pd.DataFrame] = {}  # the frames, which worker processes inherit
+
+
 def draw_all(study: Study, drawn: Drawn | None = None) -> list[Shown]:
     """Every figure of a study; those that `drawn` has of the same input are not drawn again."""
     drawn = drawn or Drawn()
     frames = {"rows": study.rows, "runs": study.runs}
     digests = {name: digest_input(frame) for name, frame in frames.items()}
-    with figure_style():
-        return [
-            drawn.get(plot.name, digests[plot.frame], partial(draw_one, plot, frames[plot.frame]))
-            for plot in PLOTS.values()
-        ]
+    new = [name for name, plot in PLOTS.items() if not drawn.has(name, digests[plot.frame])]
+    AT_WORK.update(frames)
+    try:
+        with figure_style():
+            figures = dict(zip(new, draw_figures(new), strict=True))
+    finally:
+        AT_WORK.clear()
+    return [
+        drawn.keep(name, digests[plot.frame], figures.get(name)) for name, plot in PLOTS.items()
+    ]
+
+
+def draw_figures(names: list[str]) -> list[Shown]:
+    """Figures of the frames in AT_WORK, in several processes if there are many."""
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    # other ways to start processes would import everything again
+    if len(names) <= MOST_ALONE or workers < 2 or "fork" not in get_all_start_methods():
+        return [draw_named(name) for name in names]
+    with ProcessPoolExecutor(workers, get_context("fork")) as pool:
+        return list(pool.map(draw_named, names))
+
+
+def draw_named(name: str) -> Shown:
+    return draw_one(PLOTS[name], AT_WORK[PLOTS[name].frame])
 
 
 def draw_one(plot: Plot, frame: pd.DataFrame) -> Shown:

@@ -71,11 +71,11 @@ def draw_group_curves(
 ) -> None:
     """Every seed, their mean and, for kl, the promised floor."""
     color = style_of(rows).color
-    runs = [run for _, run in rows.groupby("run")]
     curves: dict[bool, list[Curve]] = {True: [], False: []}
-    for run in runs:
-        status = run["status"].iloc[0]
-        curve = run["step"].to_numpy(float), run[column].to_numpy(float)
+    columns = [rows[name].to_numpy() for name in ("run", "status", "step", column)]
+    for number in dict.fromkeys(columns[0].tolist()):
+        _, (status, *_), *pair = (values[columns[0] == number] for values in columns)
+        curve = pair[0].astype(float), pair[1].astype(float)
         curves[status == "done"].append(curve)
         if status != "done":
             end: dict[str, Any] = {"color": color, "markersize": 4, "fillstyle": "none"}
@@ -94,9 +94,14 @@ def draw_group_curves(
 def mean_curve(rows: pd.DataFrame, column: str) -> Curve:
     """Mean over the finished seeds at the steps that all of them have, so that n is constant."""
     # a mean over a changing set of seeds would jump where a run ends
-    wide = rows[rows["status"] == "done"].pivot(index="step", columns="run", values=column)
-    mean = wide.dropna().mean(axis=1)
-    return mean.index.to_numpy(float), mean.to_numpy(float)
+    done = rows[rows["status"] == "done"]
+    steps, values = done["step"].to_numpy(float), done[column].to_numpy(float)
+    if not len(steps):
+        return steps, values
+    common, place, count = np.unique(steps, return_inverse=True, return_counts=True)
+    means = np.bincount(place, values) / count
+    shared = count == done["run"].nunique()
+    return common[shared], means[shared]
 
 
 def curve_legend(rows: pd.DataFrame, column: str) -> Iterable[Line2D]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import pickle
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -30,20 +30,21 @@ TEXTS = ("title", "caption", "missing", "narrow")
 
 
 class Drawn:
-    """Figures by name; `get` draws those that an earlier report does not have."""
+    """The figures of an earlier report, and those of this one for the next."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """`folder`: the figures of the earlier report."""
         self.earlier = read_drawn(folder) if folder else {}
         self.current: dict[str, tuple[str, Shown]] = {}
 
-    def get(self, name: str, digest: str, draw: Callable[[], Shown]) -> Shown:
-        """The figure of an earlier report with this digest of its input, or else a new one."""
-        old, shown = self.earlier.get(name, ("", None))
-        if shown is None or old != digest:
-            shown = draw()
-        self.current[name] = (digest, shown)
-        return shown
+    def has(self, name: str, digest: str) -> bool:
+        """Whether the earlier report has the figure with this digest of its input."""
+        return name in self.earlier and self.earlier[name][0] == digest
+
+    def keep(self, name: str, digest: str, shown: Shown | None) -> Shown:
+        """Keep a new figure, or else that of the earlier report, for the next one."""
+        self.current[name] = (digest, shown or self.earlier[name][1])
+        return self.current[name][1]
 
     def encode(self) -> bytes:
         """The content of DRAWN_FILE, for the next report."""
@@ -99,7 +100,7 @@ def read_entry(name: str, entry: Mapping[str, object], folder: Path) -> Shown:
 
 
 def digest_input(frame: pd.DataFrame) -> str:
-    """A digest of all that a figure of this frame depends on: its values, the code, the catalogue."""
+    """A digest of all that a figure depends on: values of its frame, code and catalogue."""
     state = hashlib.sha256(digest_code().encode())
     names = [(m.name, m.header, m.unit, m.better, m.digits) for m in METRICS.values()]
     state.update(repr(names).encode())
@@ -111,8 +112,10 @@ def digest_input(frame: pd.DataFrame) -> str:
 
 def encode_column(column: pd.Series) -> bytes:
     """The values of a column as bytes, the same for equal values."""
-    if column.dtype != object:
-        return np.ascontiguousarray(column.to_numpy()).tobytes()
+    values = column.to_numpy()
+    # texts are objects too, whatever the type of the column
+    if values.dtype != object:
+        return np.ascontiguousarray(values).tobytes()
     buffer = BytesIO()
     pickler = pickle.Pickler(buffer, protocol=4)
     # without references between equal values, which differ from process to process

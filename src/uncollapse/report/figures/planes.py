@@ -48,7 +48,10 @@ def create_plane(
     if narrow and groups > MOST_IN_COLUMN:
         raise NoFigure(f"the names of {groups} heads are not legible in one column.")
     height = 2.5 if narrow else 6.0 if is_crowded(runs) else 3.6
-    fig, (ax,) = create_framed(width, height, [*slot_legend(runs), *lines], 0.55)
+    # labels of a narrow plane have up to three lines
+    left, bottom = (0.62, 0.7) if narrow else (0.55, 0.42)
+    legend = [*slot_legend(runs), *lines]
+    fig, (ax,) = create_framed(width, height, legend, left, bottom=bottom)
     return fig, ax
 
 

@@ -19,6 +19,7 @@ from uncollapse.report.style import (
     WIDTH,
     NoFigure,
     Style,
+    fit_text,
     vary_dashes,
     write_symbols,
 )
@@ -38,7 +39,7 @@ def draw_tau_grid(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
         for slot, dashes in zip(slots, vary_dashes(slots), strict=True)
     ]
     entries = [
-        legend_entry(write_symbols(name), **style._asdict())
+        legend_entry(fit_text(write_symbols(name), width / 2, 2), **style._asdict())
         for (name, _), style in zip(series, styles, strict=True)
     ]
     entries.append(legend_entry("floor: −(d/2) ln(1 − τ)", **TAU_FLOOR_STYLE))
