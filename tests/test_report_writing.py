@@ -246,7 +246,7 @@ main([{str(study)!r}])
         assert all(cut[name] == old[name] for name in old)
 
 
-@pytest.mark.parametrize("place", [".index.html.new", ".uncollapse.new", "figures/.usage.svg.new"])
+@pytest.mark.parametrize("place", [".index.html.new", ".uncollapse.new", "figures/.usage.pdf.new"])
 def test_temporary_file_of_killed_writer_is_ignored(study: Path, place: str) -> None:
     (study / "report" / place).parent.mkdir(parents=True)
     (study / "report" / place).write_text("half")

@@ -17,8 +17,9 @@ NUMBER_PATTERN = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
 def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The runs with columns `order`, `group`, `short`, `changes`, `slot`, `crowded`; shared overrides.
+    """The runs with columns for their groups, and the overrides that all groups share.
 
+    The columns are `order`, `group`, `short`, `changes`, `slot` and `crowded`.
     `order` numbers the groups: plain is 0, the others follow by slot, head and values of knobs.
     Without plain the numbers start at 1, so that colours stay the same. `group` is the name of a
     group, and `short` the one for figures. `crowded`: there are so many groups that figures sort

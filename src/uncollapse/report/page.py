@@ -87,7 +87,7 @@ def write_report(
 
 
 def list_obsolete(figures: Iterable[Shown]) -> set[str]:
-    """Files of earlier reports, among them those of earlier versions, that this one may not have."""
+    """Files of earlier reports and earlier versions that this report may not have."""
     names = [figure.name for figure in figures]
     old = {f"figures/{name}.{suffix}" for name in names for suffix in FIGURE_FORMATS}
     return old | {f"figures/{name_file(name, 'column')}" for name in names} | {SINGLE}

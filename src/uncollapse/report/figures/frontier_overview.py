@@ -12,6 +12,7 @@ from uncollapse.report.figures.frontier import (
     Mean,
     mean_frontier,
     require_points,
+    usual_span,
 )
 from uncollapse.report.figures.planes import PlaneName, draw_names
 from uncollapse.report.figures.plot import Plot
@@ -34,6 +35,7 @@ from uncollapse.report.style import (
 MOST_NAMED_CURVES = 8  # curves; more would not be readable
 HEIGHT, NARROW_HEIGHT = 3.9, 2.9  # inches
 NAME_WIDTH = 1.2  # inches
+LEFT = 0.62  # inches
 
 
 def draw_frontier_overview(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
@@ -49,7 +51,7 @@ def draw_frontier_overview(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
         *([legend_entry("other heads", color=OTHER_HEADS)] if len(curves) > len(named) else []),
     ]
     height = NARROW_HEIGHT if width <= COLUMN_WIDTH else HEIGHT
-    fig, (ax,) = create_framed(width, height, legend, 0.5)
+    fig, (ax,) = create_framed(width, height, legend, LEFT)
     for name in [name for name in curves if name not in named]:
         x, mean, _ = curves[name]
         ax.plot(x, mean, color=OTHER_HEADS, linewidth=0.8, zorder=1)
@@ -70,8 +72,8 @@ def draw_frontier_overview(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
 def frame_of_named(curves: dict[str, Mean], named: list[str]) -> dict[str, tuple[float, float]]:
     """Limits that the named curves fill, with room for names beyond their ends."""
     right = max(float(x[-1]) for x, _, _ in curves.values())
-    heights = np.concatenate([curves[name][1] for name in named])
-    low, high = min(float(heights.min()), 0.0), max(float(heights.max()), 0.0)
+    # a curve that leaves the usual values would compress all others
+    low, high = usual_span(pd.Series(np.concatenate([curves[name][1] for name in named])), [0.0])
     room = 0.25 * (high - low)
     return {"xlim": (-0.02 * right, 1.15 * right), "ylim": (low - room, high + 1.5 * room)}
 
@@ -132,8 +134,10 @@ def describe_frontier_overview(runs: pd.DataFrame) -> str:
     return (
         f"The frontiers of {count} heads: {COST}, against mi. Lines: means over seeds of the "
         "curves interpolated between the values of one seed, in the span that all seeds share; "
-        f"seeds and intervals are in the panels below.{others} {CHEAP} Colours show which slot of the "
-        "config a head changes." + bound_note(finished(runs)) + describe_left_out(runs)
+        f"seeds and intervals are in the panels below.{others} {CHEAP} "
+        "Colours show which slot of the config a head changes."
+        + bound_note(finished(runs))
+        + describe_left_out(runs)
     )
 
 

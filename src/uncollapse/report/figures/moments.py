@@ -87,8 +87,8 @@ def describe_moments(runs: pd.DataFrame) -> str:
     seeds = ", ".join(map(str, sorted(shown["seed"].unique())))
     return (
         "Moments of the posterior over the test split, per latent dimension. Where the aggregate "
-        "posterior matches N(0, 1), E[μ] is 0 and E[μ²] + E[σ²] is 1; the tau heads satisfy both by "
-        "construction in training mode. Marks: evaluation mode; line: the sum in training mode; "
+        "posterior matches N(0, 1), E[μ] is 0 and E[μ²] + E[σ²] is 1; the tau heads satisfy both "
+        "by construction in training mode. Marks: evaluation mode; line: the sum in training mode; "
         "↑: values above the axis. Colours of titles show which slot of the config a head "
         "changes. "
         f"First finished seed of each group (n = 1 run per group, seed {seeds}), so no interval."

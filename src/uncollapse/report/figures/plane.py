@@ -1,4 +1,4 @@
-"""Figure: any two metrics of the catalogue against each other, or their differences from plain's."""
+"""Figure: any two metrics of the catalogue against each other, or differences from plain."""
 
 from functools import partial
 
