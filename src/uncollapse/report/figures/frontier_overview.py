@@ -14,7 +14,7 @@ from uncollapse.report.figures.frontier import (
     require_points,
     usual_span,
 )
-from uncollapse.report.figures.planes import PlaneName, draw_names
+from uncollapse.report.figures.planes import LEFT, PlaneName, draw_names
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import describe_left_out
 from uncollapse.report.frontier import equal_information
@@ -35,7 +35,6 @@ from uncollapse.report.style import (
 MOST_NAMED_CURVES = 8  # curves; more would not be readable
 HEIGHT, NARROW_HEIGHT = 3.9, 2.9  # inches
 NAME_WIDTH = 1.2  # inches
-LEFT = 0.62  # inches
 
 
 def draw_frontier_overview(runs: pd.DataFrame, width: float = WIDTH) -> Figure:

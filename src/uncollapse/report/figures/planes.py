@@ -28,6 +28,7 @@ from uncollapse.report.style import (
 
 MOST_IN_COLUMN = 12  # names that fit into a plane of one column
 NAME_WIDTH = 1.15  # inches of a line of a name
+LEFT, TOP = 0.7, 0.2  # inches: room for numbers and a label, and for a line of text
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
 
 
@@ -49,9 +50,9 @@ def create_plane(
         raise NoFigure(f"the names of {groups} heads are not legible in one column.")
     height = 2.5 if narrow else 6.0 if is_crowded(runs) else 3.6
     # labels of a narrow plane have up to three lines
-    left, bottom = (0.62, 0.7) if narrow else (0.55, 0.42)
+    bottom = 0.7 if narrow else 0.42
     legend = [*slot_legend(runs), *lines]
-    fig, (ax,) = create_framed(width, height, legend, left, bottom=bottom)
+    fig, (ax,) = create_framed(width, height, legend, LEFT, bottom=bottom, top=TOP)
     return fig, ax
 
 
