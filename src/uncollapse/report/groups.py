@@ -54,7 +54,8 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     runs["short"] = runs["order"].map(dict(short))
     runs["crowded"] = len(order) > CROWD
     shared = ", ".join(text for text in first if text in common)
-    return runs.sort_values(["order", "seed"], ignore_index=True), shared
+    # copied, because columns were added one by one, and slices of so many blocks are slow
+    return runs.sort_values(["order", "seed"], ignore_index=True).copy(), shared
 
 
 def changed_slots(runs: pd.DataFrame) -> dict[int, str]:

@@ -125,8 +125,9 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
 def differs_between(group: pd.DataFrame, one: str, other: str) -> bool:
     """Whether two columns of a group differ by more than an interval over seeds, or over examples
     in any seed."""
-    error = 1.96 * np.hypot(group[f"{one}_se"], group[f"{other}_se"])
-    return exceeds_interval((group[one] - group[other]).to_numpy(), error.to_numpy())
+    names = (one, other, f"{one}_se", f"{other}_se")
+    first, second, *errors = (group[name].to_numpy(dtype=float) for name in names)
+    return exceeds_interval(first - second, 1.96 * np.hypot(*errors))
 
 
 def exceeds_interval(difference: np.ndarray, error: np.ndarray) -> bool:

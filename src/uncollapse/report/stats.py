@@ -24,7 +24,8 @@ def t_interval(values: Iterable[float], level: float = CONFIDENCE) -> tuple[floa
 
     Missing values do not count. The half-width is nan for one value, and both are for none.
     """
-    x = np.asarray(list(values), dtype=float)
+    arrays = isinstance(values, pd.Series | np.ndarray)
+    x = np.asarray(values if arrays else list(values), dtype=float)
     x = x[np.isfinite(x)]
     if len(x) < 2:
         return (float(x[0]) if len(x) else np.nan), np.nan
@@ -77,6 +78,8 @@ def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
     """<metric>_mean, _half and _n over the finished runs of each group (index `order`)."""
     metrics = list(metrics)
+    # a slice of few columns is fast
+    runs = runs[["order", "status", *dict.fromkeys(metrics)]]
     return pd.DataFrame(
         {order: _statistics(finished(group), metrics) for order, group in by_group(runs)}
     ).T
