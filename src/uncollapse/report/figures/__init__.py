@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 
 import pandas as pd
@@ -83,8 +84,12 @@ def draw_figures(names: list[str]) -> list[Shown]:
     # other ways to start processes would import everything again
     if len(names) <= MOST_ALONE or workers < 2 or "fork" not in get_all_start_methods():
         return [draw_named(name) for name in names]
-    with ProcessPoolExecutor(workers, get_context("fork")) as pool:
-        return list(pool.map(draw_named, names))
+    try:
+        with ProcessPoolExecutor(workers, get_context("fork")) as pool:
+            return list(pool.map(draw_named, names))
+    except BrokenProcessPool:
+        # a worker was killed, most likely for memory
+        return [draw_named(name) for name in names]
 
 
 def draw_named(name: str) -> Shown:

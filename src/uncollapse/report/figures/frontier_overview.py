@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncollapse.report.figures.curve_panels import PLAIN_STYLE
 from uncollapse.report.figures.frontier import (
     CHEAP,
     COST,
@@ -46,7 +47,7 @@ def draw_frontier_overview(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     shown = points[points["curve"].isin(named)]
     legend = [
         *slot_legend(shown, lines=True),
-        legend_entry("plain", color=BLACK, linewidth=1),
+        legend_entry("plain", color=BLACK, **PLAIN_STYLE),
         *([legend_entry("other heads", color=OTHER_HEADS)] if len(curves) > len(named) else []),
     ]
     height = NARROW_HEIGHT if width <= COLUMN_WIDTH else HEIGHT
@@ -59,7 +60,7 @@ def draw_frontier_overview(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
         x, mean, _ = curves[name]
         color = SLOT_STYLES[slots[name]].color
         ax.plot(x, mean, color=color, linestyle=dash, linewidth=1.6, zorder=3)
-    ax.axhline(0, color="black", linewidth=1)
+    ax.axhline(0, color=BLACK, **PLAIN_STYLE)
     ax.set(**frame_of_named(curves, named))
     set_label(ax, "x", axis_label("mi", after=", information of z about x"))
     set_label(ax, "y", axis_label("d_nll"))
