@@ -1,6 +1,7 @@
 """Figure: any two metrics of the catalogue against each other, or differences from plain."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,7 +126,7 @@ def draw_crosses(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
     limits = ax.get_xlim(), ax.get_ylim()
     for _, group in by_group(limit_groups(runs)):
         (across, wide), (up, high) = t_interval(group[x]), t_interval(group[y])
-        style = {"color": style_of(group).color, "linewidth": 0.9, "zorder": 1.5}
+        style: dict[str, Any] = {"color": style_of(group).color, "linewidth": 0.9, "zorder": 1.5}
         ax.hlines(up, across - np.nan_to_num(wide), across + np.nan_to_num(wide), **style)
         ax.vlines(across, up - np.nan_to_num(high), up + np.nan_to_num(high), **style)
     ax.set(xlim=limits[0], ylim=limits[1])

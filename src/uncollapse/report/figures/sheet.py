@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ FRAME_COLOUR = "#666666"
 LINEAR_PART = 0.1  # nats: below it the scale of KLs is linear
 LINEAR_LENGTH = 0.5 / 0.9  # of that part, in decades
 
-Numbers = np.ndarray | Sequence[float]
+Numbers = np.ndarray | Sequence[float] | pd.Series
 
 
 class Scale(NamedTuple):
