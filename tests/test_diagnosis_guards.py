@@ -30,6 +30,8 @@ from torch.utils.data import (
 )
 
 from uncollapse import diagnose, posteriors
+from uncollapse.diagnosis.doubts import doubt_beaten_entropy
+from uncollapse.diagnosis.facts import BatchFacts
 from uncollapse.diagnosis.modes import evaluation_mode, find_modules
 from uncollapse.distributions import moments
 from uncollapse.errors import InputError
@@ -600,6 +602,34 @@ def test_mean_instead_of_sum_is_reported() -> None:
         encode, lambda x, z: nll(x, z) / 3, x, samples=100, log_prob=log_prob
     )
     assert any("below the exact -log p" in text and "averaged" in text for text in said)
+
+
+def test_average_of_a_collapsed_model_is_reported() -> None:
+    """No code contradicts it, but fewer nats than distinct examples need."""
+    nothing = torch.zeros(len(X), 3)
+
+    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
+        return nothing[: len(x)], nothing[: len(x)]
+
+    _, said = diagnose_with_warnings(encode, lambda x, z: nll_of_bits(x) / 64, X, samples=10)
+    (text,) = [text for text in said if text.startswith("nll is ")]
+    assert f"gives {len(X)} such examples" in text and "averaged over pixels or words" in text
+
+
+def test_memorised_examples_are_not_doubted() -> None:
+    """A model that gives each distinct example its share reaches the bound and no warning."""
+    x = torch.arange(40).remainder(10)[:, None] * torch.tensor([[1, 0, 1]])
+    padded = torch.cat([x, x[:, -1:].expand(-1, 4)], 1)
+    facts = BatchFacts()
+    facts.note_data([x], is_single=True)
+    facts.note_data([padded], is_single=True)  # the same examples in a longer batch
+    assert len(facts.counts) == 10 and facts.counts.total() == 80
+    assert facts.empirical_entropy() == pytest.approx(math.log(10))
+    reached = np.full(80, math.log(10))
+    assert doubt_beaten_entropy(reached, facts) == []
+    assert doubt_beaten_entropy(reached - 0.1, facts)
+    facts.note_data([x, x], is_single=False)  # pairs: nll may be that of one given the other
+    assert doubt_beaten_entropy(reached - 0.1, facts) == []
 
 
 def test_missing_minus_sign_is_reported() -> None:

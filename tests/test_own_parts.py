@@ -6,7 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -17,12 +20,15 @@ from conftest import ROOT, composed
 import uncollapse
 from uncollapse import contract
 from uncollapse.building import require_model
+from uncollapse.console import Console
 from uncollapse.contract import Case
 from uncollapse.contract.case import RUN
+from uncollapse.contract.runs import stop_at
 from uncollapse.errors import InputError
 from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics import catalogue
+from uncollapse.own_code import digest_module
 from uncollapse.plugins import read_project
 from uncollapse.report import main as report
 from uncollapse.runs.layout import PACK
@@ -137,6 +143,39 @@ def test_contract_names_what_a_head_breaks(project: Path) -> None:
     )
     with pytest.raises(AssertionError, match="starts from other values than in plain"):
         contract.check_head("first", "vectors", project / "runs")
+
+
+def test_contract_names_outputs_that_nothing_uses(project: Path) -> None:
+    file = Path("mine/first.py")
+    chunks = "mean, log_var = outputs(self.linear, h).chunk(2, -1)"
+    code = file.read_text()
+    assert chunks in code
+    file.write_text(code.replace(chunks, f"{chunks}\n        log_var = 0 * log_var"))
+    with pytest.raises(AssertionError, match=r"weight is 0 in rows \[4, 5, 6, 7\]"):
+        contract.check_gradients(Case("first", contract.KINDS["vectors"], project / "runs"))
+
+
+@pytest.mark.parametrize(
+    "good, bad, reason",
+    [
+        ("[1][0]", "[0]", r"mine.gru.GRUConfig: h: a PackedSequence; a head takes"),
+        ("[1][0]", "[1]", r"mine.gru.GRUConfig: h: shape \[1, 2, 8\]; a head takes one"),
+        ("self.embed(batch.tokens)", "batch.tokens",
+         r"GRUConfig: encode\(batch\) raised ValueError: .*, in mine/gru.py line \d"),
+        ("index_add(0, owner, losses)", "index_add(0, owner, losses).sum()",
+         r"nll\(batch, z\) for z \[2, 3\] has the shape \[\]; allowed is \[2\]"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_are_refused_before_anything_is_written(
+    good: str, bad: str, reason: str, project: Path
+) -> None:
+    file = Path("mine/gru.py")
+    code = file.read_text()
+    assert good in code
+    file.write_text(code.replace(good, bad))
+    with pytest.raises(InputError, match=reason):
+        Case("plain", GRU, project / "runs").run("bad")
+    assert not (project / "runs/bad").exists()
 
 
 # ---------------------------------------------------------------- runs of other training loops
@@ -302,3 +341,26 @@ def test_changed_code_of_a_finished_run_is_named(
     case.run("full", *RUN)
     said = capsys.readouterr().out
     assert "is done with this config; but mine.first has changed since: move" in said
+
+
+def test_code_that_changed_during_an_interruption_is_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case("first", contract.KINDS["vectors"], project / "runs")
+    module = Path("mine/first.py")
+
+    def cut_at(step: int) -> str:
+        with patch.object(Console, "stepped", partial(stop_at, step)), suppress(contract.Stop):
+            case.run("cut", *RUN)
+        return capsys.readouterr().out
+
+    assert "has changed" not in cut_at(10)
+    first = digest_module("mine.first")
+    module.write_text(module.read_text() + "\n# changed\n")
+    assert "mine.first has changed since this run was interrupted; it goes on" in cut_at(16)
+    folder = case.run("cut", *RUN)
+    assert "has changed" not in capsys.readouterr().out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["own_code"] == {"mine.first": f"{first} then {digest_module('mine.first')}"}
+    case.run("cut", *RUN)
+    assert "is done with this config\n" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from uncollapse.config import options, read_option
 from uncollapse.config.sections import LogConfig, load_section
-from uncollapse.config.targets import build, locate_class
+from uncollapse.config.targets import build, locate_class, resolve_node
 from uncollapse.device import pick_device
 from uncollapse.entry import enable_clean_stop
 from uncollapse.errors import MAX_SIZE, InputError, check_integer
@@ -53,6 +53,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
 
     from uncollapse.decoders import WatchedOptions
     from uncollapse.memory import list_sizes, require_memory
+    from uncollapse.model_trial import try_own_parts
     from uncollapse.training.config import TrainerConfig
 
     log, trainer = (
@@ -89,6 +90,8 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     objective.shape(model_cfg.latent, data.inputs)
     require_two_examples(data)
     require_batch_of_two(model, data, head)
+    slots = {slot: resolve_node(cfg[slot], slot) for slot in ("model", "posterior", "decoder")}
+    try_own_parts(model, data, model_cfg.latent, slots)
     model.check_data(data)
     for component in (objective, procedure):
         component.state_module().to(device)

@@ -10,7 +10,7 @@ from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.request import Request
 from uncollapse.runs.checkpoint import load_state
 from uncollapse.runs.identity import list_changes
-from uncollapse.runs.layout import DATA, DONE, ROWS_FILE, STATE, Run, find_runs
+from uncollapse.runs.layout import DATA, DONE, OWN_CODE_FILE, ROWS_FILE, STATE, Run, find_runs
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import dump_json, read_summary
 from uncollapse.runs.rules import RULES, weights_file
@@ -76,7 +76,7 @@ def take_over(shorter: Run, run: Run) -> str:
     """Copy rows, weights and state of a shorter run; a sentence that says so."""
     run.write(CONTINUED_FROM, data=shorter.folder.relative_to(run.study).as_posix().encode())
     with shorter.lock(shared=True):
-        names = [ROWS_FILE, *map(weights_file, RULES)]
+        names = [ROWS_FILE, OWN_CODE_FILE, *map(weights_file, RULES)]
         for name in names:
             if shorter.holds(name):
                 run.write(name, data=shorter.read(name))

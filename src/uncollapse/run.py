@@ -13,7 +13,7 @@ from uncollapse.continuing import find_shorter_run, read_origin, take_over
 from uncollapse.extras import require_installed
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
-from uncollapse.own_code import OWN_CODE, digest_own_code
+from uncollapse.own_code import OWN_CODE, record_own_code
 from uncollapse.request import (
     Request,
     find_done_copy,
@@ -104,11 +104,13 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
 
     # the code is identified at the start: the checkout may change during training
     start, code = time.perf_counter(), find_provenance()
-    own = digest_own_code(request.config)
+    own, changed = record_own_code(request.run, request.config)
     own_code: JsonObject = {OWN_CODE: own} if own else {}
     mirrors = make_mirrors(request, parts)
     try:
         with Console(request.name) as console:
+            if changed:
+                console.say(f"[{request.name}] warning: {explain_changed_code(request, changed)}")
             trainer = make_trainer(request, parts, mirrors, console)
             try:
                 trainer.fit()
@@ -134,6 +136,14 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
             mirror.abandon()
         raise
     return summary
+
+
+def explain_changed_code(request: Request, modules: list[str]) -> str:
+    """What a resumed run says about own modules that have changed since it was interrupted."""
+    return (
+        f"{', '.join(modules)} has changed since this run was interrupted; it goes on with the new "
+        f"code. Move {request.run.folder} away, or choose another study=NAME, to train from scratch"
+    )
 
 
 def require_mirrors(request: Request) -> None:

@@ -37,6 +37,7 @@ def find_doubts(
         *doubt_negative_nll(seen, facts),
         *doubt_cheap_shuffled_code(metrics, seen, facts),
         *doubt_beaten_truth(metrics, log_prob, facts),
+        *doubt_beaten_entropy(nll, facts),
         *doubt_order_of_bounds(seen, nll),
     ]
     # any of the others also causes few effective codes
@@ -81,7 +82,7 @@ def doubt_cheap_shuffled_code(metrics: JsonMapping, seen: Pass, facts: BatchFact
     """E[-log p(x|z')] >= H(x) >= I(x; z) for discrete x and z' of another x."""
     # NaN: an example alone in its batch has no other code
     shuffled = seen.rec_shuffled[~np.isnan(seen.rec_shuffled)]
-    is_discrete = facts.is_integer and facts.is_single and seen.rec.min() >= -MIN_NATS
+    is_discrete = facts.is_discrete and seen.rec.min() >= -MIN_NATS
     if not (is_discrete and len(shuffled) > 1):
         return []
     cost = with_error("cost", shuffled)
@@ -113,6 +114,23 @@ def doubt_beaten_truth(
         f"nll is {-gap:.3g} nats below the exact -log p, which only a model trained on these very "
         "examples can reach: nll may be averaged over pixels or words where it must be summed, or "
         "log_prob may not be in nats"
+    ]
+
+
+def doubt_beaten_entropy(nll: np.ndarray, facts: BatchFacts) -> list[str]:
+    """The mean of -log p(x) over discrete examples >= the entropy of their own distribution.
+
+    Gibbs' inequality; it holds for every p, also one that has learned these examples by heart.
+    """
+    if not facts.is_discrete or nll.min() < -MIN_NATS:  # a density is doubted by another rule
+        return []
+    entropy, cost = facts.empirical_entropy(), with_error("nll", nll)
+    if not cost["nll"] + SURE_ERRORS * cost["nll_se"] < entropy - MIN_NATS:
+        return []
+    return [
+        f"nll is {cost['nll']:.2g} nats an example, but no distribution gives {len(nll)} such "
+        f"examples, {len(facts.counts)} of them distinct, less than {entropy:.2g} nats on average: "
+        "nll is averaged over pixels or words where it must be summed, or is only a part of -log p"
     ]
 
 

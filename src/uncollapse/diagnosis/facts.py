@@ -1,5 +1,7 @@
 """Facts noted while walking over the batches, for the rules in doubts.py."""
 
+import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +16,8 @@ class BatchFacts:
 
     is_single: bool = True  # every batch is one tensor
     is_integer: bool = True  # all values of x are integers
+    # how often each distinct example occurs, while x is one tensor of integers
+    counts: Counter[bytes] = field(default_factory=Counter)
     log_var_count: int = 0  # how many values of ln sigma² were inspected
     least_log_var: float = float("inf")
     # bounds [B] in nats on the error of each example, by the quantity that is rounded
@@ -29,6 +33,18 @@ class BatchFacts:
         self.is_integer &= bool(tensors) and all(
             bool((x == x.round()).all()) for x in tensors if x.is_floating_point()
         )
+        if self.is_discrete:
+            self.counts.update(map(identify_example, tensors[0]))
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether each batch is one tensor of integers."""
+        return self.is_single and self.is_integer
+
+    def empirical_entropy(self) -> float:
+        """The entropy of the examples' own distribution, in nats: ln N if all N are distinct."""
+        total = self.counts.total()
+        return -sum(n / total * math.log(n / total) for n in self.counts.values())
 
     def note_mean_log_var(self, mean: Tensor, log_var: Tensor) -> None:
         """mean and ln sigma² [B, D], in the dtype in which encode returned them."""
@@ -50,6 +66,16 @@ class BatchFacts:
         if nll.dtype in NARROW:
             self.dtypes["nll"] = nll.dtype
             self.nll_rounding.append(unit_roundoff(nll.dtype) * nll.double().abs())
+
+
+def identify_example(x: Tensor) -> bytes:
+    """Bytes that are equal for equal examples, however long their padding."""
+    flat = x.detach().reshape(-1).double().cpu().numpy()
+    if not len(flat):
+        return b""
+    (different,) = (flat != flat[-1]).nonzero()
+    # up to the first value of the constant end, which may be padding
+    return flat[: different[-1] + 2 if len(different) else 1].tobytes()
 
 
 def unit_roundoff(dtype: torch.dtype) -> float:

@@ -34,12 +34,15 @@ CONFIG, DATA, VOCABULARY = "config.yaml", "data.json", "vocabulary.txt"
 ROWS_FILE, SUMMARY = "metrics.jsonl", "summary.json"
 WEIGHTS, STATE = "model.safetensors", "state.pt"
 DONE, FAILED = "done", "failed"
+OWN_CODE_FILE = "own_code.json"  # digests of the user's own modules at the last start
 EVALUATIONS, UNLABELLED = "evaluations", "unlabelled"
 # the second folder: samples drawn without the word <unk>
 SAMPLES_FOLDER, SAMPLES_KNOWN = "samples", "samples-no-unknown"
 WANDB = "wandb_id"
 # the files that training writes
-TRAINING_FILES = (CONFIG, DATA, VOCABULARY, ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE, FAILED)
+TRAINING_FILES = (
+    CONFIG, DATA, VOCABULARY, ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE, FAILED, OWN_CODE_FILE
+)  # fmt: skip
 TRACE_FILES = (ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE)  # any of them shows that a run was here
 
 MAX_FOLDER_BYTES = 200  # file systems allow 255 bytes in a name
