@@ -200,15 +200,18 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures in one format instead of three."""
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures that are drawn, each once and as an SVG, without pictures for the page."""
     from uncollapse.report import figures
 
-    def print_svg(figure: Figure) -> dict[str, bytes]:
+    def print_svg(figure: Figure, suffix: str) -> bytes:
+        if suffix == "png":
+            return b""
         figure.savefig(buffer := BytesIO(), format="svg")
-        return {"svg": buffer.getvalue()}
+        return buffer.getvalue()
 
-    monkeypatch.setattr(figures, "render_files", print_svg)
+    monkeypatch.setattr(figures, "render_figure", print_svg)
+    monkeypatch.setattr(figures, "shrink_png", bytes)
 
 
 @pytest.fixture(scope="module")

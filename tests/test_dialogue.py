@@ -27,7 +27,7 @@ from uncollapse.metrics.quality import share_of_distinct as distinct
 from uncollapse.models.lstm_conditional import LearnedPriorHead
 from uncollapse.run import run
 
-pytestmark = pytest.mark.usefixtures("svg_only")
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 WORDS = [
     "yes",

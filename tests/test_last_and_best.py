@@ -29,7 +29,7 @@ from uncollapse.runs.rows import last_test_row, read_rows
 from uncollapse.training.selection import Selection
 from uncollapse.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("svg_only")
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 NUMBERS = ("nelbo", "kl", "mi", "shuffle_gap")
 

@@ -33,7 +33,7 @@ from uncollapse.report.tables.runs import runs_table as every_run
 from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.runs.layout import Run
 
-pytestmark = pytest.mark.usefixtures("svg_only")
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 # ---------------------------------------------------------------- the estimate
 

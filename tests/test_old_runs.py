@@ -15,7 +15,7 @@ from uncollapse.runs.layout import Run
 from uncollapse.runs.study import read_runs
 
 pytestmark = [
-    pytest.mark.usefixtures("svg_only"),
+    pytest.mark.usefixtures("quick_figures"),
     # these runs are so small that eps counts
     pytest.mark.filterwarnings("ignore:.*variance below 100 eps"),
 ]

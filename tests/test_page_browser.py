@@ -24,7 +24,7 @@ SECTIONS = ["bn_tau", "bn_mu", "rms_tau", "kl_anneal", "plain"]  # the order of 
 def write_page(folder: Path) -> Path:
     full, figures.PLOTS = figures.PLOTS, {}
     try:
-        write_report(folder, single=Path(""))
+        write_report(folder, single=folder / "single.html")
     finally:
         figures.PLOTS = full
     return folder / "report"
@@ -276,7 +276,9 @@ def test_address_keeps_the_state(report: Path, open_page: Any) -> None:
     page.locator("#y-axis").select_option("shuffle_gap")
     address = "#" + page.url.partition("#")[2]
     assert address == "#head=rms_tau&x=mi&y=shuffle_gap"
-    other = open_page(report / "single.html", address)
+    command = "uncollapse report results/s --figure plane --x mi --y shuffle_gap"
+    assert page.locator("#plane-command").inner_text() == command
+    other = open_page(report.parent / "single.html", address)
     assert list_selected(other) == (["rms_tau"], ["rms_tau"])
     assert other.locator("#y-axis").input_value() == "shuffle_gap"
 
@@ -335,7 +337,7 @@ def test_page_is_readable_without_scripts(report: Path, open_page: Any) -> None:
 
 
 def test_single_file_works_alone(report: Path, tmp_path: Path, open_page: Any) -> None:
-    page = open_page(shutil.copy(report / "single.html", tmp_path / "mail.html"))
+    page = open_page(shutil.copy(report.parent / "single.html", tmp_path / "mail.html"))
     assert list_rows(page) == SECTIONS and page.locator("#plane .mark").count() == 4
     links = page.locator("a").evaluate_all("e => e.map(a => a.getAttribute('href'))")
     assert links and all(link.startswith("#") for link in links)
@@ -371,7 +373,7 @@ def test_hostile_text_is_inert(tmp_path: Path, open_page: Any) -> None:
     (failed / "failed").write_text("OSError: <script>alert(1)</script><img src=x onerror=alert(2)>")
     report = write_page(study.rename(study.with_name("a<b>'\"")))
     for width in (390, 1400):
-        page = open_page(report / "single.html", width=width)
+        page = open_page(report.parent / "single.html", width=width)
         names = list_rows(page)
         assert len(names) == len(texts) + 2
         assert any("<img src=x onerror=alert(1)>" in name for name in names)

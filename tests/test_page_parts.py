@@ -17,23 +17,21 @@ from uncollapse.report import figures, main
 from uncollapse.report.answers import answer_questions
 from uncollapse.report.assets import content_policy, list_scripts, list_vendored, read_style
 from uncollapse.report.figures import PLOTS, Shown
+from uncollapse.report.groups import shorten_names
 from uncollapse.report.heads import (
     BASELINES,
     NO_CODE,
     OPEN_CODE,
     UNBANDED,
     make_head_table,
-    shorten_names,
     typeset,
 )
 from uncollapse.report.page import page_facts, write_report
 from uncollapse.report.page_data import encode_page_data, make_page_data, round_number
 from uncollapse.report.rendering import (
-    encode_picture,
-    link_pictures,
+    fill_page,
     list_pictures,
     render_page,
-    render_single,
 )
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.style import SLOT_STYLES
@@ -272,35 +270,50 @@ def test_study_without_finished_run_has_no_plane(tmp_path: Path) -> None:
 
 
 def fake_figure(name: str, size: int) -> Shown:
-    return Shown(name, f"Title of {name}", "caption", files={"png": b"x" * size, "pdf": b"y"})
+    return Shown(
+        name, f"Title of {name}", "caption", files={f"{name}.pdf": b"y"}, picture=b"x" * size
+    )
 
 
-def test_single_file_holds_what_fits_and_names_the_rest(study: Study) -> None:
+def test_page_holds_what_fits_and_names_the_rest(study: Study) -> None:
     drawn = [fake_figure("one", 3000), fake_figure("two", 900_000), fake_figure("three", 6000)]
     facts = page_facts(study, build_tables(study.runs), drawn, [])
-    page, left_out = render_single(facts, list_pictures(drawn, []), most=700_000)
+    page, left_out = fill_page(facts, list_pictures(drawn, []), linked=False, most=700_000)
     text = page.decode()
     assert len(page) <= 700_000 and left_out == ["Title of two"]
     assert "for its size: Title of two" in text and text.count("data:image/png;base64,") == 2
     assert 'href="tables/' not in text and 'href="figures/' not in text
     assert "img-src data:;" not in text and "img-src data:" in text
+    assert text.count("Its picture is not in this file") == 1
 
 
-def test_smaller_picture_is_taken() -> None:
-    figure = Shown("a", "A", files={"svg": b"<svg/>", "png": b"x" * 99, "pdf": b"p"})
-    assert list_pictures([figure], [])["figures/a"] == ("A", "data:image/svg+xml;base64,PHN2Zy8+")
-    assert encode_picture(b"p", "pdf") == ""
+def test_page_with_all_pictures_is_what_rendering_it_with_them_gives(study: Study) -> None:
+    drawn = [fake_figure("one", 3000), fake_figure("two", 40)]
+    facts = page_facts(study, build_tables(study.runs), drawn, [])
+    page, left_out = fill_page(facts, list_pictures(drawn, []))
+    sources = {name: source for name, (_, source) in list_pictures(drawn, []).items()}
+    assert page.decode() == render_page(facts, sources) and not left_out
+    assert 'href="figures/one.pdf"' in page.decode()
 
 
-def test_single_file_is_written_to_the_report_or_a_path(
+def test_figures_that_the_page_draws_are_listed_without_a_picture(study: Study) -> None:
+    drawn = [fake_figure("one", 30)._replace(picture=b"", on_page=True, narrow="too wide.")]
+    facts = page_facts(study, build_tables(study.runs), drawn, [])
+    text = fill_page(facts, list_pictures(drawn, []))[0].decode()
+    assert "<img" not in text and "Scripts draw it above" in text
+    assert f"uncollapse report results/{study.name} --figure one<" in text
+    assert "None for one column: too wide." in text and "one_column.pdf" not in text
+
+
+def test_single_file_is_written_to_a_path(
     tmp_path: Path, no_figures: None, capsys: pytest.CaptureFixture
 ) -> None:
     study = tmp_path / "s"
     write_run(study, "plain", 0, evaluations=2)
     assert main([str(study), "--single"]) == 0
-    assert "One file: " in capsys.readouterr().out
-    assert (study / "report/single.html").is_file()
-    # its numbers would be old
+    assert f"One file: {study / 'report/index.html'} (" in capsys.readouterr().out
+    # of an earlier version, with old numbers
+    (study / "report/single.html").write_text("old")
     assert main([str(study)]) == 0 and not (study / "report/single.html").exists()
     mail = tmp_path / "mail.html"
     for _ in range(2):
@@ -332,6 +345,6 @@ def test_rows_of_the_page_are_in_the_html(study: Study, no_figures: None) -> Non
 def test_every_id_of_the_page_is_unique(study: Study) -> None:
     drawn = [fake_figure(name, 10) for name in PLOTS]
     facts = page_facts(study, build_tables(study.runs), drawn, [])
-    page = render_page(facts, link_pictures(drawn, []))
+    page = render_page(facts, {})
     ids = [found["id"] for _, found in Tags(page).found if "id" in found]
     assert "figure-usage" in ids and sorted({*ids}) == sorted(ids)

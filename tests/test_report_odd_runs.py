@@ -110,7 +110,7 @@ ODD: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 ODD["summary.json nll"] = NO_NUMBER
 CASES = [(place, value) for place, values in ODD.items() for value in values]
-pytestmark = pytest.mark.usefixtures("svg_only")  # formats do not matter here
+pytestmark = pytest.mark.usefixtures("quick_figures")  # formats do not matter here
 SEEDS = 64  # groups of odd runs: eight in total, as many as one panel can show
 
 
@@ -195,7 +195,7 @@ def test_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(page, "MOST_NOTES", 10_000)
     path, _ = write_report(odd)
     text = path.read_text()
-    drawn = {file.stem for file in (odd / "report/figures").glob("*.svg")}
+    drawn = {file.stem.removesuffix("_column") for file in (odd / "report/figures").glob("*.pdf")}
     assert drawn - UNDRAWN == {*figures.PLOTS} - {"tau_grid", *UNDRAWN}
     assert all(
         f"odd values count as missing: {place}" in text

@@ -18,6 +18,7 @@ OWN_SCRIPTS = (
     "table.js",
     "copying.js",
     "plane.js",
+    "commands.js",
     "curves.js",
     "opened.js",
     "frontiers.js",

@@ -10,7 +10,7 @@ from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.diagnosis_figure import draw_diagnosis
 from uncollapse.report.diagnosis_numbers import format_found, format_with_error, rank_dimensions
 from uncollapse.report.files import SCRATCH, is_page, load_template
-from uncollapse.report.style import figure_style, render_files
+from uncollapse.report.style import FIGURE_FORMATS, figure_style, render_figure
 from uncollapse.report.text import clean_keys
 
 TEMPLATE = "diagnosis.html"
@@ -50,9 +50,10 @@ def write_page(found: JsonMapping, folder: Path, nearly: float) -> None:
     # names that the caller chose must not contain markup or control characters
     found = clean_factor_names(found)
     with figure_style():
+        figure = draw_diagnosis(found)
         files = {
-            folder / f"diagnosis.{suffix}": data
-            for suffix, data in render_files(draw_diagnosis(found)).items()
+            folder / f"diagnosis.{suffix}": render_figure(figure, suffix)
+            for suffix in FIGURE_FORMATS
         }
     folder.mkdir(parents=True, exist_ok=True)
     # the page is first, since it marks the folder as one that may be overwritten

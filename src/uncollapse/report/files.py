@@ -9,17 +9,23 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from uncollapse.disk import hold_lock, join_inside, write_atomic, write_together
 from uncollapse.errors import InputError
+from uncollapse.runs.rules import DEFAULT_RULE
 
 PAGE_MARK = '<meta name="generator" content="uncollapse report">'  # in every page
 OWNER = ".uncollapse"  # marks a folder as a report; never rewritten
 OWNED = "Made by `uncollapse report`, which replaces page, figures, tables and samples.\n"
 FOLDERS = ("figures", "tables", "samples")
 SCRATCH = ".*.new"  # temporary files, left behind if a report is killed
-SINGLE = "single.html"  # the page with all that it shows in one file
+SINGLE = "single.html"  # a copy of the page in reports of earlier versions
 OURS = re.compile(  # the files of a report
-    r"index\.html|single\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
-    r"|samples/\d+-\w+\.png"
+    r"index\.html|single\.html|figures/[\w-]+\.(pdf|svg|png)|figures/drawn\.json"
+    r"|tables/\w+\.(csv|md|tex)|samples/\d+-\w+\.png"
 )
+
+
+def name_report(study: Path, rule: str) -> Path:
+    """The folder of the report on the weights that a rule chose."""
+    return study / ("report" if rule == DEFAULT_RULE else f"report-{rule}")
 
 
 @contextmanager
@@ -90,15 +96,24 @@ def check_single(path: Path) -> None:
 
 
 def write_files(report: Path, files: Mapping[str, bytes], obsolete: set[str]) -> None:
-    """Write files by their path in the report, all or none; then remove the `obsolete` ones."""
+    """Write files by their path in the report, all or none; then remove the `obsolete` ones.
+
+    Files that are there already, with the same content, stay as they are.
+    """
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
+    paths = {join_inside(report, *name.split("/")): data for name, data in files.items()}
     # files first, so that no page refers to figures that were removed already
-    write_together({join_inside(report, *name.split("/")): data for name, data in files.items()})
+    write_together({path: data for path, data in paths.items() if not has_content(path, data)})
     # obsolete and temporary files that cannot be removed do no harm
     with suppress(OSError):
         for path in [*(report / name for name in obsolete), *report.rglob(SCRATCH)]:
             path.unlink(missing_ok=True)
+
+
+def has_content(path: Path, data: bytes) -> bool:
+    """Whether a file exists with this content."""
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def load_template(name: str) -> Template:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -10,16 +11,19 @@ from uncollapse.report.stats import by_group, plain_of
 from uncollapse.report.text import clean_text, number_repeats
 
 MOST_GROUP_NAME = 1000  # characters of a group's name
+MOST_SHORT = 30  # characters of a name in a figure
 CROWD = 12  # groups that can be distinguished by colour and marker
 NUMBER_PATTERN = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
 def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The runs with columns `order`, `group`, `changes`, `slot` and `crowded`; shared overrides.
+    """The runs with columns for their groups, and the overrides that all groups share.
 
+    The columns are `order`, `group`, `short`, `changes`, `slot` and `crowded`.
     `order` numbers the groups: plain is 0, the others follow by slot, head and values of knobs.
     Without plain the numbers start at 1, so that colours stay the same. `group` is the name of a
-    group. `crowded`: there are so many groups that styles show the slot instead of the group.
+    group, and `short` the one for figures. `crowded`: there are so many groups that figures sort
+    them.
     """
     # on a copy that the caller passes on, so columns may be added in place
     runs["overrides"] = runs["override_list"].map(", ".join)
@@ -45,9 +49,13 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     order = {key: i for i, key in enumerate(sorted(set(keys), key=order_key), start)}
     runs["order"] = [order[key] for key in keys]
     runs["group"] = runs["order"].map(group_names(runs))
+    first_runs = [row for _, row in runs.drop_duplicates("order").iterrows()]
+    short = zip((row["order"] for row in first_runs), shorten_names(first_runs), strict=True)
+    runs["short"] = runs["order"].map(dict(short))
     runs["crowded"] = len(order) > CROWD
     shared = ", ".join(text for text in first if text in common)
-    return runs.sort_values(["order", "seed"], ignore_index=True), shared
+    # copied, because columns were added one by one, and slices of so many blocks are slow
+    return runs.sort_values(["order", "seed"], ignore_index=True).copy(), shared
 
 
 def changed_slots(runs: pd.DataFrame) -> dict[int, str]:
@@ -119,6 +127,21 @@ def group_names(runs: pd.DataFrame) -> dict[int, str]:
 def format_group_name(label: str, overrides: list[str]) -> str:
     """'BN on mu (gamma=0.6)'."""
     return clean_text(f"{label} ({', '.join(overrides)})", MOST_GROUP_NAME) if overrides else label
+
+
+def shorten_names(groups: Collection[pd.Series]) -> list[str]:
+    """'BN on mu 0.6': the labels and values of overrides, for a figure.
+
+    The full names of those that would share one; all with at most MOST_SHORT characters.
+    """
+    full = [str(run["group"]) for run in groups]
+    short = [
+        " ".join([run["label"], *(text.partition("=")[2] for text in run["override_list"])])
+        for run in groups
+    ]
+    count = Counter(short)
+    texts = [name if count[text] > 1 else text for name, text in zip(full, short, strict=True)]
+    return [text if len(text) <= MOST_SHORT else f"{text[: MOST_SHORT - 1]}…" for text in texts]
 
 
 def order_key(key: tuple[str, str, str, str]) -> tuple[bool, int, str, list[str | float], str]:

@@ -1,8 +1,6 @@
 """The table of heads as the page shows it: in sections by what a code keeps, then by price."""
 
 import re
-from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +17,6 @@ from uncollapse.report.tables.summary import Summary, count_runs, mark_names, su
 from uncollapse.report.text import number_repeats
 
 DECIDING = ("mi", "shuffle_gap", "d_nll")  # the first columns, which are dropped last
-MOST_SHORT = 30  # characters of a name in a figure
 HYPHEN = re.compile(r"(?<!\w)-(?=\d)|(?<= )-(?= )")  # a minus sign
 UNBANDED = "Keeps a code; mi is saturated, or the price is not known from two seeds"
 KEPT = "Keeps a code"
@@ -142,7 +139,6 @@ def make_heads(
         for run in first.values()
     )
     names, counts = mark_names(numbers), count_runs(numbers)
-    shorts = shorten_names(first.values())
     states = {order: judge_code(finished(group)) for order, group in by_group(runs)}
     return {
         str(run["group"]): Head(
@@ -150,7 +146,7 @@ def make_heads(
             data=run["data_name"],
             key=keys[i],
             name=names[i],
-            short=shorts[i],
+            short=run["short"],
             slot=run["slot"],
             changes=run["changes"],
             runs=counts[i],
@@ -159,21 +155,6 @@ def make_heads(
         )
         for i, (order, run) in enumerate(first.items())
     }
-
-
-def shorten_names(groups: Collection[pd.Series]) -> list[str]:
-    """'BN on mu 0.6': the labels and values of overrides, for a figure.
-
-    The full names of those that would share one; all with at most MOST_SHORT characters.
-    """
-    full = [str(run["group"]) for run in groups]
-    short = [
-        " ".join([run["label"], *(text.partition("=")[2] for text in run["override_list"])])
-        for run in groups
-    ]
-    count = Counter(short)
-    texts = [name if count[text] > 1 else text for name, text in zip(full, short, strict=True)]
-    return [text if len(text) <= MOST_SHORT else f"{text[: MOST_SHORT - 1]}…" for text in texts]
 
 
 # ---- sections ------------------------------------------------------------------------------------

@@ -90,19 +90,33 @@ def changed_by_weights(runs: pd.DataFrame) -> dict[str, list[str]]:
     t-interval of two seeds is so wide that it can include 0 even if both change a lot.
     """
     found = {}
-    for _, group in by_group(finished(runs)):
-        metrics = catalogue.compared_columns()
-        changes = [text for metric in metrics if (text := describe_change(group, metric))]
+    done = finished(runs).reset_index(drop=True)
+    differing = {name: find_differing(done, name) for name in catalogue.compared_columns()}
+    for order, group in by_group(done):
+        changes = [
+            describe_change(group, name) for name, orders in differing.items() if order in orders
+        ]
         if changes:
             found[str(group["group"].iloc[0])] = changes
     return found
 
 
+def find_differing(done: pd.DataFrame, metric: str) -> set[int]:
+    """The groups whose last and best weights differ in the metric by more than an interval."""
+    # as arrays, since columns of many small frames take most of the time of a caption
+    names = (f"last_{metric}", metric, f"last_{metric}_se", f"{metric}_se")
+    last, best, *errors = (done[name].to_numpy(dtype=float) for name in names)
+    difference, error = last - best, 1.96 * np.hypot(*errors)
+    return {
+        order
+        for order, group in by_group(done[["order"]])
+        if exceeds_interval(difference[group.index], error[group.index])
+    }
+
+
 def describe_change(group: pd.DataFrame, metric: str) -> str:
-    """'gap 6.10 instead of 1.60' for last and best weights; '' if they agree or are unknown."""
+    """'gap 6.10 instead of 1.60' for last and best weights, which differ."""
     last, best = group[f"last_{metric}"], group[metric]
-    if not differs_between(group, f"last_{metric}", metric):
-        return ""
     header = catalogue.METRICS[metric].header
     values = [catalogue.format_metric_value(metric, v.mean()) for v in (last, best[last.notna()])]
     return f"{header} {values[0]} instead of {values[1]}"
@@ -111,10 +125,15 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
 def differs_between(group: pd.DataFrame, one: str, other: str) -> bool:
     """Whether two columns of a group differ by more than an interval over seeds, or over examples
     in any seed."""
-    difference = group[one] - group[other]
+    names = (one, other, f"{one}_se", f"{other}_se")
+    first, second, *errors = (group[name].to_numpy(dtype=float) for name in names)
+    return exceeds_interval(first - second, 1.96 * np.hypot(*errors))
+
+
+def exceeds_interval(difference: np.ndarray, error: np.ndarray) -> bool:
+    """Whether differences of seeds [n] exceed their t-interval, or one of them its error."""
     mean, half = t_interval(difference)
-    error = 1.96 * np.hypot(group[f"{one}_se"], group[f"{other}_se"])
-    return bool(abs(mean) > half or (difference.abs() > error).any())
+    return bool(abs(mean) > half or (np.abs(difference) > error).any())
 
 
 def weights_note(runs: pd.DataFrame) -> str:

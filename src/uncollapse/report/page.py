@@ -4,29 +4,34 @@ All text is in the HTML, so that it can be read without scripts, which only add 
 """
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
-from uncollapse.disk import write_atomic
+from uncollapse.disk import join_inside, write_atomic
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.answers import answer_questions
 from uncollapse.report.data_sets import data_note
 from uncollapse.report.figures import Shown, draw_all
-from uncollapse.report.files import PAGE_MARK, SINGLE, check_single, claim_folder, write_files
+from uncollapse.report.figures.drawn import DRAWN_FILE, Drawn
+from uncollapse.report.figures.plane import PLANE
+from uncollapse.report.figures.shown import name_file
+from uncollapse.report.files import (
+    PAGE_MARK,
+    SINGLE,
+    check_single,
+    claim_folder,
+    name_report,
+    write_files,
+)
 from uncollapse.report.heads import make_head_table
 from uncollapse.report.notes import convergence_note, cut_note, weights_note
+from uncollapse.report.one_figure import format_command
 from uncollapse.report.page_data import encode_page_data, make_page_data
 from uncollapse.report.remedies import describe_remedies
-from uncollapse.report.rendering import (
-    GroupSamples,
-    describe_single,
-    link_pictures,
-    list_pictures,
-    render_page,
-    render_single,
-)
+from uncollapse.report.rendering import GroupSamples, describe_size, fill_page, list_pictures
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.samples import all_samples
 from uncollapse.report.stats import finished
@@ -50,48 +55,50 @@ def write_report(
 ) -> tuple[Path, str]:
     """Write <folder>/report/ for a study or a single run, of the weights that `rule` chose.
 
-    Another rule than the default has a folder of its own, report-<rule>. `single`: also write one
-    file without any others, to this path, or to single.html in the report if it is empty. Returns
-    the path of the page and the summary for the terminal.
+    Another rule than the default has a folder of its own, report-<rule>. `single`: also write the
+    page to this file, without links to other files; the page itself if it is empty. Returns the
+    path of the page and the summary for the terminal.
     """
     study = read_study(folder, rule)
-    report = study.folder / ("report" if rule == DEFAULT_RULE else f"report-{rule}")
-    to_report = single is not None and not single.name
-    if single and not to_report:
+    report = name_report(study.folder, rule)
+    elsewhere = single is not None and bool(single.name)
+    if single and elsewhere:
         check_single(single)
     # claimed before anything is computed, so that a wrong folder is refused at once
     with claim_folder(report):
-        tables, figures = build_tables(study.runs), draw_all(study)
+        drawn = Drawn(join_inside(report, "figures"))
+        tables, figures = build_tables(study.runs), draw_all(study, drawn)
         # may add notes, so it comes before the page
         samples = all_samples(study.runs, study.notes)
         files = encode_files(tables, figures, samples)
-        facts = page_facts(study, tables, figures, samples)
-        files["index.html"] = render_page(facts, link_pictures(figures, samples)).encode()
+        files[f"figures/{DRAWN_FILE}"] = drawn.encode()
+        facts = page_facts(study, tables, figures, samples, rule)
+        pictures = list_pictures(figures, samples)
+        page, left_out = fill_page(facts, pictures)
+        files["index.html"] = page
         summary = format_terminal(study, tables[0])
         if single is not None:
-            page, left_out = render_single(facts, list_pictures(figures, samples))
-            place = report / SINGLE if to_report else single
-            summary += f"\n\nOne file: {place} ({describe_single(page, left_out)})"
-            if to_report:
-                files[SINGLE] = page
-            else:
+            if elsewhere:
+                page, left_out = fill_page(facts, pictures, linked=False)
                 write_atomic(single, page)
-        # figures of an earlier report that can no longer be drawn, and a file of its numbers
-        missing = [figure.name for figure in figures if figure.missing]
-        obsolete = {f"figures/{name}.{suffix}" for name in missing for suffix in FIGURE_FORMATS}
-        write_files(report, files, obsolete | ({SINGLE} - files.keys()))
+            place = single if elsewhere else report / "index.html"
+            summary += f"\n\nOne file: {place} ({describe_size(page, left_out)})"
+        write_files(report, files, list_obsolete(figures) - files.keys())
     return report / "index.html", summary
+
+
+def list_obsolete(figures: Iterable[Shown]) -> set[str]:
+    """Files of earlier reports and earlier versions that this report may not have."""
+    names = [figure.name for figure in figures]
+    old = {f"figures/{name}.{suffix}" for name in names for suffix in FIGURE_FORMATS}
+    return old | {f"figures/{name_file(name, 'column')}" for name in names} | {SINGLE}
 
 
 def encode_files(
     tables: Iterable[Table], figures: Iterable[Shown], samples: Iterable[GroupSamples]
 ) -> dict[str, bytes]:
     """The files of figures, tables and samples, by their path in the report."""
-    files = {
-        f"figures/{figure.name}.{suffix}": data
-        for figure in figures
-        for suffix, data in figure.files.items()
-    }
+    files = {f"figures/{name}": data for figure in figures for name, data in figure.files.items()}
     for table in tables:
         # a study without samples has no such table
         if table.optional and table.text.empty:
@@ -108,8 +115,10 @@ def page_facts(
     tables: Iterable[Table],
     figures: Iterable[Shown],
     samples: Iterable[GroupSamples],
+    rule: str = DEFAULT_RULE,
 ) -> dict[str, object]:
     """What the template shows, without pictures."""
+    command = partial(format_command, study.name, rule)
     runs = study.runs
     unended = runs[runs["status"] != "done"]
     made = {
@@ -132,6 +141,8 @@ def page_facts(
         "data": data,
         "data_type": data_type,
         "figures": list(figures),
+        "figure_commands": {figure.name: command(figure.name) for figure in figures},
+        "plane_command": command(PLANE),
         "samples": list(samples),
         "tables": {table.name: table for table in tables},
         "counts": status_counts(runs),

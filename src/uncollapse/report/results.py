@@ -171,6 +171,7 @@ def tidy_rows(rows: list[RunRecord], runs: pd.DataFrame) -> pd.DataFrame:
         "run",
         "order",
         "group",
+        "short",
         "slot",
         "crowded",
         "seed",

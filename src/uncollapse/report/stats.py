@@ -24,7 +24,8 @@ def t_interval(values: Iterable[float], level: float = CONFIDENCE) -> tuple[floa
 
     Missing values do not count. The half-width is nan for one value, and both are for none.
     """
-    x = np.asarray(list(values), dtype=float)
+    arrays = isinstance(values, pd.Series | np.ndarray)
+    x = np.asarray(values if arrays else list(values), dtype=float)
     x = x[np.isfinite(x)]
     if len(x) < 2:
         return (float(x[0]) if len(x) else np.nan), np.nan
@@ -39,17 +40,18 @@ def paired_difference(values: pd.Series, reference: pd.Series) -> tuple[int, flo
     return len(difference), *t_interval(difference)
 
 
-def outlying(runs: pd.DataFrame, metric: str) -> pd.Series:
+def outlying(runs: pd.DataFrame, metric: str, never: float = NEVER_OUTLYING) -> pd.Series:
     """Which runs would compress all others on a linear axis (nats), indexed like `runs`.
 
-    These are the runs far from the median of the groups' medians; none in fewer than five groups.
+    These are the runs far from the median of the groups' medians, but not those within `never`;
+    none in fewer than five groups.
     """
     medians = runs.groupby("order")[metric].median().dropna()
     if len(medians) < 5:
         return pd.Series(False, runs.index)
     # the largest distance of the usual groups
     usual = np.quantile((medians - medians.median()).abs(), 0.9, method="lower")
-    return (runs[metric] - medians.median()).abs() > max(OUTLYING_TIMES * usual, NEVER_OUTLYING)
+    return (runs[metric] - medians.median()).abs() > max(OUTLYING_TIMES * usual, never)
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -59,12 +61,25 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     """(order, rows) of every group of a frame, in the order of figures."""
-    return [(int(order), group) for order, group in frame.groupby("order")]  # type: ignore[arg-type]
+    orders = frame["order"].to_numpy()
+    if (orders[1:] < orders[:-1]).any():
+        frame = frame.sort_values("order", kind="stable")
+        orders = frame["order"].to_numpy()
+    # slices of a sorted frame, which are views; groupby would copy every column
+    ends = [*(np.flatnonzero(orders[1:] != orders[:-1]) + 1), len(orders)]
+    starts = [0, *ends[:-1]]
+    return [
+        (int(orders[start]), frame.iloc[start:end])
+        for start, end in zip(starts, ends, strict=True)
+        if end > start
+    ]
 
 
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
     """<metric>_mean, _half and _n over the finished runs of each group (index `order`)."""
     metrics = list(metrics)
+    # a slice of few columns is fast
+    runs = runs[["order", "status", *dict.fromkeys(metrics)]]
     return pd.DataFrame(
         {order: _statistics(finished(group), metrics) for order, group in by_group(runs)}
     ).T

@@ -5,22 +5,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from uncollapse.report.figures.curve_panels import draw_curve_panels
+from uncollapse.report.figures.curve_panels import draw_curves
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import require_finished, run_labels
 from uncollapse.report.figures.sentences import describe_curves, describe_lacking, describe_left_out
-from uncollapse.report.style import NoFigure
+from uncollapse.report.figures.sheet import Scale, log_scale
+from uncollapse.report.style import WIDTH, NoFigure
 
 
-def draw_collapse_curves(runs: pd.DataFrame) -> Figure:
-    """Share of dimensions whose KL stays below eps (nats) for nearly all x, against eps."""
+def draw_collapse_curves(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
+    """Share of dimensions whose KL stays below ε (nats) for nearly all x, against ε."""
     rows = collapse_rows(runs)
-    fig, axes = draw_curve_panels(
-        rows, "share", "share of collapsed dimensions", "eps (nats)", set_eps_axis
-    )
-    for ax in axes:
-        ax.set_ylim(-0.04, 1.04)
-    return fig
+    steps = rows.loc[rows["step"] > 0, "step"]
+    low, high = (steps.min(), steps.max()) if len(steps) else (1e-3, 1.0)
+    powers = [10.0**power for power in range(-9, 9)]
+    eps = log_scale(low, max(high, 1.01 * low), [tick for tick in powers if low <= tick <= high])
+    share = Scale(-0.04, 1.04, (0, 0.5, 1))
+    labels = "ε (nats)", "share of collapsed dimensions"
+    return draw_curves(rows, "share", (eps, share), labels, width).finish()
 
 
 def describe_collapse_curves(runs: pd.DataFrame) -> str:
@@ -28,7 +30,7 @@ def describe_collapse_curves(runs: pd.DataFrame) -> str:
     deltas = rows["delta"].dropna().unique()
     share = f"at least {100 * (1 - deltas[0]):g} %" if len(deltas) == 1 else "nearly all"
     return (
-        f"Share of latent dimensions whose KL is below eps for {share} of the test examples. "
+        f"Share of latent dimensions whose KL is below ε for {share} of the test examples. "
         "A curve at 1 from the left edge on: all dimensions have collapsed. A single step from 0 "
         "to 1: the rate is spread evenly over the dimensions. A plateau: the share of dimensions "
         "that are switched off. "

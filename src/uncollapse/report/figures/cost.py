@@ -5,7 +5,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from uncollapse.report.figures.group_lines import (
-    add_slot_legend,
     create_group_lines,
     draw_seeds,
     rank_groups,
@@ -22,20 +21,22 @@ from uncollapse.report.figures.sentences import (
     describe_slots,
 )
 from uncollapse.report.notes import bound_note
-from uncollapse.report.panels import axis_label
+from uncollapse.report.panels import axis_label, set_label, slot_legend
 from uncollapse.report.stats import against_plain, finished, outlying, relative_time
-from uncollapse.report.style import GREY, NoFigure
+from uncollapse.report.style import GREY, WIDTH, NoFigure
+
+NEVER_FAR = 1.0  # nats of a difference from the median
 
 
-def draw_cost(runs: pd.DataFrame) -> Figure:
+def draw_cost(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     """nll minus plain's (nats, test, paired by seed), and seconds per step relative to plain's."""
     runs = rank_groups(limit_groups(compute_costs(runs)), "d_nll", ascending=True)
-    fig, axes = create_group_lines(runs, 2)
-    draw_seeds(axes[0], runs, "d_nll", outlying(runs, "d_nll"))
+    fig, axes = create_group_lines(runs, 2, width, slot_legend(runs), label_lines=2)
+    draw_seeds(axes[0], runs, "d_nll", outlying(runs, "d_nll", NEVER_FAR))
     axes[0].axvline(0, color=GREY, linewidth=0.8)
-    axes[0].set_xlabel(axis_label("d_nll"))
+    set_label(axes[0], "x", axis_label("d_nll"))
     axes[1].axvline(1, color=GREY, linewidth=0.8)
-    axes[1].set_xlabel("seconds per step / plain's")
+    set_label(axes[1], "x", "seconds per step / plain's")
     # linear unless times differ by more than a factor of three
     wide = runs["relative_time"].max() > 3 * runs["relative_time"].min() > 0
     axes[1].set_xscale("log" if wide else "linear")
@@ -44,7 +45,6 @@ def draw_cost(runs: pd.DataFrame) -> Figure:
         axes[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes[1].xaxis.set_minor_formatter(NullFormatter())
-    add_slot_legend(fig, runs)
     return fig
 
 
@@ -57,7 +57,7 @@ def describe_cost(runs: pd.DataFrame) -> str:
         "interval of the paired differences. Runs that share a machine slow each other down, and "
         "not all equally."
         + describe_slots(shown, "the difference, lowest on top")
-        + describe_edges(shown, "d_nll")
+        + describe_edges(shown, "d_nll", never=NEVER_FAR)
         + describe_hidden_groups(shown["order"].nunique())
         + describe_without_plain(runs, shown)
         + bound_note(finished(runs))

@@ -2,25 +2,25 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from uncollapse.metrics.catalogue import METRICS
+from uncollapse.report.figures.curve_panels import OTHERS_STYLE, PLAIN_STYLE
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import count_seeds, describe_left_out
+from uncollapse.report.figures.sheet import Sheet, linear_scale
 from uncollapse.report.frontier import explain_no_frontier, frontier_points, interpolate
 from uncollapse.report.notes import bound_note
-from uncollapse.report.panels import axis_label
+from uncollapse.report.panels import axis_label, legend_entry, slot_legend
 from uncollapse.report.stats import finished, t_interval
-from uncollapse.report.style import SLOT_STYLES, WIDTH, NoFigure, Style, wrap_text
+from uncollapse.report.style import BLACK, GREY, SLOT_STYLES, WIDTH, NoFigure, Style
 
-COLUMNS = 4  # panels beside each other
-PANEL_HEIGHT, MOST_HEIGHT = 1.45, 9.5  # inches; panels are lower if there are too many
-OTHER_HEADS = "#d0d0d0"  # colour of the other heads' curves
+OTHER_HEADS = "#cfcfcf"  # colour of the other heads' curves
 GRID_POINTS = 41  # at which the band is computed
 USUAL = (0.1, 0.9)  # quantiles of the runs that a frame always holds
 STRETCH = 1.0  # a frame holds all runs within this multiple of the usual ones' span from these
@@ -40,8 +40,8 @@ class FrontierAxes(NamedTuple):
 
 
 COST = "test nll minus that of plain with the same seed"
-CHEAP = "Lower is better, and 0 is plain's nll."
-PLAIN_LINE = "Black: the mean of plain."
+CHEAP = "Lower is better, and 0 (dashes) is plain's nll."
+PLAIN_LINE = "Black dashes: the mean of plain."
 FRONTIERS = (
     FrontierAxes("frontier", "Frontiers", "mi", "d_nll", f"{COST}, against mi", CHEAP),
     FrontierAxes(
@@ -79,36 +79,45 @@ FRONTIERS = (
 )
 
 
-def draw_frontier(runs: pd.DataFrame, axes: FrontierAxes) -> Figure:
+def draw_frontier(runs: pd.DataFrame, width: float = WIDTH, *, axes: FrontierAxes) -> Figure:
     """One panel per curve: seeds as points, and the other curves' means in grey."""
     points = require_points(runs, axes.x, axes.y)
     curves = [(str(name), group) for name, group in points.groupby("curve", sort=False)]
-    count = -(-len(curves) // COLUMNS)
-    height = 0.6 + min(PANEL_HEIGHT * count, MOST_HEIGHT)
-    fig = Figure(figsize=(WIDTH, height), layout="constrained")
-    panels = fig.subplots(count, min(COLUMNS, len(curves)), sharex=True, sharey=True, squeeze=False)
+    styles = [SLOT_STYLES[group["slot"].iloc[0]] for _, group in curves]
+    x, y = (linear_scale(*limits) for limits in frame_limits(runs, points, axes))
+    sheet = Sheet(
+        [name for name, _ in curves],
+        (x, y),
+        (axis_label(axes.x), axis_label(axes.y)),
+        width,
+        colors=[style.color for style in styles],
+        legend=frontier_legend(points),
+    )
     means = {name: mean_frontier(group, axes.x, axes.y) for name, group in curves}
     data = points.groupby("curve")["data_name"].first()
-    for ax, (name, group) in zip(panels.flat, curves, strict=False):
-        for other, (x, mean, _) in means.items():
-            # curves of other data are no comparison
-            if other != name and data[other] == data[name]:
-                ax.plot(x, mean, color=OTHER_HEADS, linewidth=0.7, zorder=1)
-        draw_curve(ax, group, means[name], axes, SLOT_STYLES[group["slot"].iloc[0]])
+    for panel, ((name, group), style) in enumerate(zip(curves, styles, strict=True)):
+        # curves of other data are no comparison
+        others = [k for k in means if k != name and data[k] == data[name]]
+        sheet.add_lines(panel, [means[k][:2] for k in others], **OTHERS_STYLE)
         reference = plain_level(runs, data[name], axes.y)
         if np.isfinite(reference):
-            ax.axhline(reference, color="black", linewidth=0.8)
-        ax.set_title(wrap_text(name, 24, 2))
-    for ax in panels.flat[len(curves) :]:
-        ax.set_axis_off()
-    # panels above an empty place are the lowest of their column
-    for ax in panels.flat[max(len(curves) - COLUMNS, 0) : len(curves)]:
-        ax.xaxis.set_tick_params(labelbottom=True)
-    (left, right), (low, high) = frame_limits(runs, points, axes)
-    panels.flat[0].set(xlim=(left, right), ylim=(low, high))
-    fig.supxlabel(axis_label(axes.x))
-    fig.supylabel(axis_label(axes.y))
-    return fig
+            line = ([x.low, x.high], [reference, reference])
+            sheet.add_lines(panel, [line], colors=BLACK, **PLAIN_STYLE)
+        draw_curve(sheet, panel, group, means[name], axes, style)
+    return sheet.finish()
+
+
+def frontier_legend(points: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for slots, and for plain, seeds and the other curves."""
+    dot: dict[str, Any] = {"marker": "o", "markersize": 3, "linestyle": "", "color": GREY}
+    hollow = [legend_entry("not converged", markerfacecolor="white", **dot)]
+    return [
+        *slot_legend(points, lines=True),
+        legend_entry("plain", color=BLACK, **PLAIN_STYLE),
+        legend_entry("other heads", color=OTHER_HEADS, linewidth=1),
+        legend_entry("seed", **dot),
+        *(hollow if (points["converged"] == 0).any() else []),
+    ]
 
 
 def require_points(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
@@ -173,16 +182,25 @@ def mean_frontier(group: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> Mean:
 
 
 def draw_curve(
-    ax: Axes, group: pd.DataFrame, curve: Mean, axes: FrontierAxes, style: Style
+    sheet: Sheet,
+    panel: int,
+    group: pd.DataFrame,
+    curve: Mean,
+    axes: FrontierAxes,
+    style: Style,
 ) -> None:
     """The seeds of one head as points, their mean as a line, and the interval as a band."""
     x, mean, half = curve
-    ax.fill_between(x, mean - half, mean + half, color=style.color, alpha=0.2, linewidth=0)
-    ax.plot(x, mean, color=style.color, linewidth=1.4, zorder=3)
-    ax.scatter(group[axes.x], group[axes.y], s=9, color=style.color, zorder=4)
+    if len(x):
+        band: dict[str, Any] = {"color": style.color, "alpha": 0.2, "linewidth": 0}
+        sheet.add_band(panel, x, mean - half, mean + half, **band)
+    sheet.add_lines(panel, [(x, mean)], colors=style.color, linewidths=1.3, zorder=3)
+    dot: dict[str, Any] = {"color": style.color, "markersize": 2.6, "zorder": 4}
+    sheet.add_dots(panel, group[axes.x], group[axes.y], "o", **dot)
     # runs that had not converged are hollow
     opened = group[group["converged"] == 0]
-    ax.scatter(opened[axes.x], opened[axes.y], s=4, color="white", zorder=5)
+    dot |= {"color": "white", "markersize": 1.5, "zorder": 5}
+    sheet.add_dots(panel, opened[axes.x], opened[axes.y], "o", **dot)
 
 
 def describe_frontier(runs: pd.DataFrame, axes: FrontierAxes) -> str:
@@ -207,6 +225,7 @@ FRONTIER_FIGURES = tuple(
         "runs",
         partial(draw_frontier, axes=axes),
         partial(describe_frontier, axes=axes),
+        on_page=True,
     )
     for axes in FRONTIERS
 )

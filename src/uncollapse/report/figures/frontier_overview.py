@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncollapse.report.figures.curve_panels import PLAIN_STYLE
 from uncollapse.report.figures.frontier import (
     CHEAP,
     COST,
@@ -12,48 +13,67 @@ from uncollapse.report.figures.frontier import (
     Mean,
     mean_frontier,
     require_points,
+    usual_span,
 )
-from uncollapse.report.figures.planes import PlaneName, draw_names
+from uncollapse.report.figures.planes import LEFT, PlaneName, draw_names
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import describe_left_out
 from uncollapse.report.frontier import equal_information
 from uncollapse.report.notes import bound_note
-from uncollapse.report.panels import axis_label
+from uncollapse.report.panels import axis_label, create_framed, legend_entry, set_label, slot_legend
 from uncollapse.report.stats import finished
-from uncollapse.report.style import WIDTH, NoFigure, solve_layout, style_by_order, wrap_text
+from uncollapse.report.style import (
+    BLACK,
+    COLUMN_WIDTH,
+    SLOT_STYLES,
+    WIDTH,
+    NoFigure,
+    fit_text,
+    vary_dashes,
+    write_symbols,
+)
 
 MOST_NAMED_CURVES = 8  # curves; more would not be readable
-HEIGHT = 4.6  # inches
-NAME_WIDTH = 20  # characters
+HEIGHT, NARROW_HEIGHT = 3.9, 2.9  # inches
+NAME_WIDTH = 1.2  # inches
 
 
-def draw_frontier_overview(runs: pd.DataFrame) -> Figure:
+def draw_frontier_overview(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     """d_nll over mi: the mean curve of every head; the best are coloured and named."""
     points = require_single_data(runs)
     curves = mean_curves(points)
     named = choose_named(points, curves)
-    fig = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    ax = fig.subplots()
-    for name in curves.keys() - {*named}:
+    slots = points.groupby("curve")["slot"].first()
+    shown = points[points["curve"].isin(named)]
+    legend = [
+        *slot_legend(shown, lines=True),
+        legend_entry("plain", color=BLACK, **PLAIN_STYLE),
+        *([legend_entry("other heads", color=OTHER_HEADS)] if len(curves) > len(named) else []),
+    ]
+    height = NARROW_HEIGHT if width <= COLUMN_WIDTH else HEIGHT
+    fig, (ax,) = create_framed(width, height, legend, LEFT)
+    for name in [name for name in curves if name not in named]:
         x, mean, _ = curves[name]
-        ax.plot(x, mean, color=OTHER_HEADS, linewidth=0.9, zorder=1)
-    for number, name in enumerate(named, 1):
-        style = style_by_order(number)
+        ax.plot(x, mean, color=OTHER_HEADS, linewidth=0.8, zorder=1)
+    dashes = vary_dashes(slots[named])
+    for name, dash in zip(named, dashes, strict=True):
         x, mean, _ = curves[name]
-        ax.plot(x, mean, color=style.color, linestyle=style.linestyle, linewidth=1.8, zorder=3)
-    ax.axhline(0, color="black", linewidth=1)
+        color = SLOT_STYLES[slots[name]].color
+        ax.plot(x, mean, color=color, linestyle=dash, linewidth=1.6, zorder=3)
+    ax.axhline(0, color=BLACK, **PLAIN_STYLE)
     ax.set(**frame_of_named(curves, named))
-    ax.set(xlabel=axis_label("mi", after=", information of z about x"), ylabel=axis_label("d_nll"))
-    solve_layout(fig)
-    name_ends(ax, curves, named)
+    set_label(ax, "x", axis_label("mi", after=", information of z about x"))
+    set_label(ax, "y", axis_label("d_nll"))
+    colors = {name: SLOT_STYLES[slots[name]].color for name in named}
+    name_ends(ax, curves, colors)
     return fig
 
 
 def frame_of_named(curves: dict[str, Mean], named: list[str]) -> dict[str, tuple[float, float]]:
     """Limits that the named curves fill, with room for names beyond their ends."""
     right = max(float(x[-1]) for x, _, _ in curves.values())
-    heights = np.concatenate([curves[name][1] for name in named])
-    low, high = min(float(heights.min()), 0.0), max(float(heights.max()), 0.0)
+    # a curve that leaves the usual values would compress all others
+    low, high = usual_span(pd.Series(np.concatenate([curves[name][1] for name in named])), [0.0])
     room = 0.25 * (high - low)
     return {"xlim": (-0.02 * right, 1.15 * right), "ylim": (low - room, high + 1.5 * room)}
 
@@ -84,22 +104,20 @@ def choose_named(points: pd.DataFrame, curves: dict[str, Mean]) -> list[str]:
     return [name for name in numbers["curve"] if name in curves][:MOST_NAMED_CURVES]
 
 
-def name_ends(ax: Axes, curves: dict[str, Mean], named: list[str]) -> None:
-    """Names at the last point of each named curve that is inside the frame."""
+def name_ends(ax: Axes, curves: dict[str, Mean], colors: dict[str, str]) -> None:
+    """Names at the last point inside the frame of each named curve; `colors` are by name."""
     low, high = ax.get_ylim()
     # names cover neither curves nor the line of plain
     line = np.linspace(*ax.get_xlim(), 60)
     names, obstacles = [], [np.stack([line, 0 * line], axis=1)]
     for x, mean, _ in curves.values():
         obstacles.append(np.stack([x, mean], axis=1)[(mean >= low) & (mean <= high)])
-    for number, name in enumerate(named, 1):
+    for name, color in colors.items():
         x, mean, _ = curves[name]
         inside = np.flatnonzero((mean >= low) & (mean <= high))
         if len(inside):
             place = np.array([x[inside[-1]], mean[inside[-1]]])
-            names.append(
-                PlaneName(wrap_text(name, NAME_WIDTH), place, style_by_order(number).color)
-            )
+            names.append(PlaneName(fit_text(write_symbols(name), NAME_WIDTH, 2), place, color))
     draw_names(ax, names, np.concatenate(obstacles))
 
 
@@ -116,7 +134,8 @@ def describe_frontier_overview(runs: pd.DataFrame) -> str:
     return (
         f"The frontiers of {count} heads: {COST}, against mi. Lines: means over seeds of the "
         "curves interpolated between the values of one seed, in the span that all seeds share; "
-        f"seeds and intervals are in the panels below.{others} {CHEAP}"
+        f"seeds and intervals are in the panels below.{others} {CHEAP} "
+        "Colours show which slot of the config a head changes."
         + bound_note(finished(runs))
         + describe_left_out(runs)
     )
@@ -128,4 +147,5 @@ FRONTIER_OVERVIEW_FIGURE = Plot(
     "runs",
     draw_frontier_overview,
     describe_frontier_overview,
+    on_page=True,
 )

@@ -1,33 +1,65 @@
 """Panels with a line for each group: its seeds, their mean and interval."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from uncollapse.report.panels import add_legend_below, slot_legend
+from uncollapse.report.panels import create_framed
 from uncollapse.report.stats import by_group, t_interval
-from uncollapse.report.style import WIDTH, is_crowded, style_of, truncate, wrap_text
+from uncollapse.report.style import (
+    COLUMN_WIDTH,
+    MOST_ROOMY,
+    SLOT_STYLES,
+    NoFigure,
+    Style,
+    count_lines,
+    fit_text,
+    is_crowded,
+    measure_text,
+    names_of,
+    shorten_to,
+    style_of,
+)
 
-MOST_ROOMY = 20  # groups with room for several lines of text; more are spaced more tightly
+NAME_WIDTH, NARROW_NAME_WIDTH = 2.3, 1.25  # inches
+NARROW_PANELS = 2  # beside the names in one column
 
 
-def create_group_lines(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
+def create_group_lines(
+    runs: pd.DataFrame,
+    columns: int,
+    width: float,
+    legend: Sequence[Artist] = (),
+    titles: Sequence[str] = (),
+    label_lines: int = 1,
+) -> tuple[Figure, list[Axes]]:
     """Panels side by side with one labelled line per group, the first on top."""
-    names = [group["group"].iloc[0] for _, group in by_group(runs)]
+    narrow = width <= COLUMN_WIDTH
+    if narrow and columns > NARROW_PANELS:
+        raise NoFigure(f"{columns} panels beside each other are not legible in one column.")
+    names = names_of([group for _, group in by_group(runs)])
     roomy = len(names) <= MOST_ROOMY
-    height = 0.36 * max(len(names), 2) if roomy else 0.19 * len(names)
-    fig = Figure(figsize=(WIDTH, 0.8 + height), layout="constrained")
-    axes = list(fig.subplots(1, columns, sharey=True, squeeze=False).flat)
-    axes[0].set_yticks(
-        range(len(names)),
-        [wrap_text(name, 30, lines=3) if roomy else truncate(name, 48) for name in names],
+    room = NARROW_NAME_WIDTH if narrow else NAME_WIDTH
+    shown = [fit_text(name, room, 3) if roomy else shorten_to(name, room) for name in names]
+    line = max(0.3, 0.14 * count_lines(shown) + 0.06) if roomy else 0.155
+    fig, axes = create_framed(
+        width,
+        line * max(len(names), 2),
+        legend,
+        measure_text(shown) + 0.1,
+        columns=columns,
+        bottom=0.26 + 0.14 * label_lines,
+        top=0.1 + 0.14 * count_lines(titles),
     )
+    axes[0].set_yticks(range(len(names)), shown)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
-    if not roomy:
-        axes[0].tick_params(axis="y", labelsize=7)
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title, pad=3)
     for ax in axes:
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", visible=False)
@@ -51,20 +83,31 @@ def draw_seeds(
     outside = set(runs.loc[far, "order"]) if far is not None else set()
     # the median of what is drawn decides on which side an arrow points
     inside = runs.loc[~runs["order"].isin(outside), metric].dropna()
+    marks: dict[str, list[tuple[Any, ...]]] = {}
     for y, (order, group) in enumerate(groups):
         y = lines[order] if lines else y
-        color, marker, _ = style_of(group)
         mean, half = t_interval(group[metric])
         if order in outside:
-            draw_edge_value(ax, y, mean, mean > inside.median(), color)
+            draw_edge_value(ax, y, mean, mean > inside.median(), style_of(group).color)
             continue
         # seeds below the interval, so that neither hides the other
         heights = y + 0.22 + seed_offsets(len(group), 0.1)
-        dot: dict[str, Any] = {"alpha": 0.55, "markersize": 4 * size, "markeredgewidth": 0}
-        ax.plot(group[metric], heights, marker, color=color, **dot)
-        bar: dict[str, Any] = {"markersize": 9 * size, "capsize": 2.5 * size, "linewidth": 1.3}
-        ax.errorbar(mean, y - 0.12, xerr=half, color=color, marker="|", **bar)
+        drawn = (group[metric].to_numpy(float), heights, mean, half, y - 0.12)
+        marks.setdefault(group["slot"].iloc[0], []).append(drawn)
+    for slot, drawn_groups in marks.items():
+        draw_slot(ax, SLOT_STYLES[slot], drawn_groups, size)
     trim_x_axis(ax, inside)
+
+
+def draw_slot(ax: Axes, style: Style, groups: Sequence[tuple[Any, ...]], size: float) -> None:
+    """Groups of one slot: values and heights of seeds, then mean, half-width and height."""
+    values, heights, means, halves, middles = zip(*groups, strict=True)
+    dot: dict[str, Any] = {"alpha": 0.55, "markersize": 4 * size, "markeredgewidth": 0}
+    ax.plot(np.concatenate(values), np.concatenate(heights), style.marker, color=style.color, **dot)
+    bar: dict[str, Any] = {"markersize": 8 * size, "markeredgewidth": 1.3, "color": style.color}
+    ax.plot(means, middles, "|", **bar)
+    mean, half = np.array(means), np.nan_to_num(np.array(halves, dtype=float))
+    ax.hlines(middles, mean - half, mean + half, color=style.color, linewidth=1.2)
 
 
 def trim_x_axis(ax: Axes, values: pd.Series) -> None:
@@ -79,12 +122,13 @@ def trim_x_axis(ax: Axes, values: pd.Series) -> None:
 
 def draw_edge_value(ax: Axes, y: float, value: float, right: bool, color: str) -> None:
     """An arrow at the right or left edge, with the value that lies beyond it."""
-    text = f"{value:,.4g} →" if right else f"← {value:,.4g}"
+    number = f"{value:,.4g}".replace("-", "−")
+    text = f"{number} →" if right else f"← {number}"
     place: dict[str, Any] = {
         "transform": ax.get_yaxis_transform(),
         "ha": "right" if right else "left",
     }
-    ax.text(0.995 if right else 0.005, y, text, va="center", fontsize=7, color=color, **place)
+    ax.text(0.995 if right else 0.005, y, text, va="center", color=color, **place)
 
 
 def rank_groups(runs: pd.DataFrame, metric: str, ascending: bool = False) -> pd.DataFrame:
@@ -94,12 +138,6 @@ def rank_groups(runs: pd.DataFrame, metric: str, ascending: bool = False) -> pd.
     means = runs.groupby("order")[metric].mean().sort_values(ascending=ascending, kind="stable")
     # styles and panels follow the column `order`
     return runs.assign(order=runs["order"].map({order: i for i, order in enumerate(means.index)}))
-
-
-def add_slot_legend(fig: Figure, runs: pd.DataFrame) -> None:
-    """A legend of slots, if styles show them."""
-    if is_crowded(runs):
-        add_legend_below(fig, slot_legend(runs), columns=6)
 
 
 def seed_offsets(n: int, width: float) -> np.ndarray:

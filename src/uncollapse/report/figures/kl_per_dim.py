@@ -1,45 +1,65 @@
 """Figure: validation KL of each latent dimension over training, as heat maps."""
 
-from typing import Any, Literal
-
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from uncollapse.report.figures.curve_panels import validation_rows
 from uncollapse.report.figures.plot import Plot
-from uncollapse.report.panels import MOST_LARGE, create_grid, set_panel_title, set_step_axis
+from uncollapse.report.figures.sheet import Scale, Sheet, step_scale
 from uncollapse.report.stats import outlying
-from uncollapse.report.style import MOST_GROUPS, NoFigure
+from uncollapse.report.style import MOST_GROUPS, WIDTH, NoFigure, names_of, style_of
+
+PIXELS = 120  # of a heat map, at least, on each side
+COLOUR_BAR = 0.75  # inches on the right
 
 
-def draw_kl_per_dim(rows: pd.DataFrame) -> Figure:
+def draw_kl_per_dim(rows: pd.DataFrame, width: float = WIDTH) -> Figure:
     """Heat maps [D, evaluations] of KL (nats), dimensions sorted by their last value."""
     shown = select_mapped_runs(rows)
     if not shown:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [arrange_heat_map(run) for run in shown]
     top, above = find_colour_limit(highest_kl(shown))
+    end = max(edges[-1] for edges, _ in maps)
+    dims = max(len(values) for _, values in maps)
+    # dimension 1 is on top, in panels that all have as many places
+    scales = step_scale([end]), Scale(dims, 0, [1, dims] if dims > 1 else [1])
+    sheet = Sheet(
+        names_of(shown),
+        scales,
+        ("training step", "latent dimension, sorted by last KL"),
+        width,
+        colors=[style_of(run).color for run in shown],
+        right=COLOUR_BAR,
+    )
+    for panel, (edges, values) in enumerate(maps):
+        sheet.add_image(panel, paint_map(edges, values, (end, dims, top)))
+    add_colour_bar(sheet, top, above)
+    return sheet.finish()
+
+
+def paint_map(
+    edges: np.ndarray, values: np.ndarray, limits: tuple[float, int, float]
+) -> np.ndarray:
+    """The pixels [H, W, 3] of a heat map; white beyond its evaluations and its dimensions.
+
+    limits: the last step, the number of dimensions and the KL (nats) of the last colour.
+    """
+    end, dims, top = limits
+    steps = (np.arange(PIXELS) + 0.5) / PIXELS * end
+    columns = np.searchsorted(edges, steps, side="right") - 1
+    inside = (steps >= edges[0]) & (steps <= edges[-1])
+    columns = np.clip(columns, 0, values.shape[1] - 1)
+    height = -(-PIXELS // dims)
     # the square root makes 0.05 nats visible beside a dimension with 3 nats
-    norm = PowerNorm(0.5, 0, top)
-    # the labels of the vertical axis are shared only if all panels have equally many dimensions
-    same = len({len(values) for _, values in maps}) == 1
-    fig, axes = create_grid(len(maps), 4, 1.8, outer="y" * same, key=0.0)
-    for ax, run, (edges, values) in zip(axes, shown, maps, strict=True):
-        image = ax.pcolormesh(
-            edges, np.arange(len(values) + 1), values, norm=norm, cmap="viridis", rasterized=True
-        )
-        set_panel_title(ax, run["group"].iloc[0], len(maps))
-        ax.set_ylim(len(values), 0)
-        ax.grid(False)
-        set_step_axis(ax, 5 if len(maps) <= MOST_LARGE else 3)
-    fig.supxlabel("training step")
-    fig.supylabel("latent dimension, sorted by last KL")
-    add_colour_bar(fig, axes, image, "max" if above else "neither")
-    return fig
+    shades = np.sqrt(np.clip(values[:, columns], 0, top) / top)
+    colors = mpl.colormaps["viridis"](shades, bytes=True)[..., :3]
+    colors[:, ~inside] = 255
+    full = np.full((dims, PIXELS, 3), 255, dtype=np.uint8)
+    full[: len(colors)] = colors
+    return np.repeat(full, height, axis=0)
 
 
 def describe_kl_per_dim(rows: pd.DataFrame) -> str:
@@ -59,18 +79,24 @@ def describe_kl_per_dim(rows: pd.DataFrame) -> str:
         "sorted by the last value. "
         f"The first seed of each group (n = 1 run per panel, seed {seeds}), so no interval. "
         f"All panels share one colour scale, which is linear in the square root of the KL{clipped}."
+        " Colours of titles show which slot of the config a head changes."
         + (hidden if len(shown) < groups else "")
     )
 
 
-def add_colour_bar(
-    fig: Figure, axes: list[Axes], image: QuadMesh, extend: Literal["max", "neither"]
-) -> None:
-    """A colour bar on the right, no longer than on a small figure."""
-    shrink = min(1.0, 3.6 / fig.get_figheight())
-    place = {"fraction": 0.1, "pad": 0.03} if len(axes) > MOST_LARGE else {}
-    bar: dict[str, Any] = {"aspect": 25, "shrink": shrink, "anchor": (0, 1), **place}
-    fig.colorbar(image, ax=axes, label="KL of the dimension (nats)", extend=extend, **bar)
+def add_colour_bar(sheet: Sheet, top: float, above: bool) -> None:
+    """A colour bar on the right, as high as the first row of panels, with the KL in nats."""
+    width = sheet.figure.get_figwidth()
+    left, bottom = width - COLOUR_BAR + 0.12, sheet.corners[0][1]
+    ramp = mpl.colormaps["viridis"](np.linspace(1, 0, 128)[:, None], bytes=True)[..., :3]
+    high = bottom + sheet.height
+    extent = (left, left + 0.1, bottom, high)
+    sheet.axes.imshow(ramp, extent=extent, interpolation="none", aspect="auto")
+    for share in (0, 0.25, 1):
+        value = f"{'≥ ' if above and share == 1 else ''}{share * top:.2g}"
+        place = (left + 0.14, bottom + sheet.height * share**0.5)
+        sheet.axes.text(*place, value, va="center_baseline")
+    sheet.axes.text(left - 0.02, bottom - 0.06, "KL (nats)", va="top")
 
 
 def highest_kl(shown: list[pd.DataFrame]) -> list[tuple[int, float]]:
@@ -117,5 +143,10 @@ def arrange_heat_map(run: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 KL_PER_DIM_FIGURE = Plot(
-    "kl_per_dim", "KL per dimension", "rows", draw_kl_per_dim, describe_kl_per_dim
+    "kl_per_dim",
+    "KL per dimension",
+    "rows",
+    draw_kl_per_dim,
+    describe_kl_per_dim,
+    on_page=True,
 )

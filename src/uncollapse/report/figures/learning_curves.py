@@ -1,43 +1,39 @@
 """Figure: validation nelbo over training."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from uncollapse.report.figures.curve_panels import draw_curve_panels, validation_rows
+from uncollapse.report.figures.curve_panels import draw_curves, validation_rows
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import describe_curves
-from uncollapse.report.panels import axis_label
+from uncollapse.report.figures.sheet import linear_scale, step_scale
+from uncollapse.report.panels import axis_label, legend_entry
 from uncollapse.report.stats import outlying
-from uncollapse.report.style import GREY, wrap_text
+from uncollapse.report.style import MOST_GROUPS, WIDTH
+
+ORACLE_COLOUR = "#555555"
+ORACLE_DOTS = {"linestyle": (0, (1, 1.5)), "linewidth": 1.1}
 
 
-def draw_learning_curves(rows: pd.DataFrame) -> Figure:
+def draw_learning_curves(rows: pd.DataFrame, width: float = WIDTH) -> Figure:
     """Validation nelbo (nats) against step; early values and runs far above the rest are cut."""
     rows = validation_rows(rows, "nelbo")
-    fig, axes = draw_curve_panels(rows, "nelbo", axis_label("nelbo", "validation "))
     above = groups_far_above(rows)
     # runs far above the others would compress all curves
     low, high = nelbo_limits(rows[~rows["order"].isin(above)])
-    orders = sorted(rows["order"].unique())
-    for order, value in above.items():
-        text, ax = f"↑ {value:,.4g}", axes[0]
-        if len(axes) == 1:
-            name = rows.loc[rows["order"] == order, "group"].iloc[0]
-            text = f"{wrap_text(name)} {text}"
-        else:
-            ax = axes[orders.index(order)]
-        place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
-        ax.text(0.98, 0.96, text, fontsize=8, **place)
     # the exact value, if all runs are on the same data
     oracle = rows["oracle_valid"].dropna().unique()
-    for ax in axes:
-        if len(oracle) == 1:
-            ax.axhline(oracle[0], color=GREY, linestyle=":", linewidth=1.2)
-        ax.set_ylim(low, high)
-    return fig
+    exact = [legend_entry("exact", color=ORACLE_COLOUR, **ORACLE_DOTS)] if len(oracle) == 1 else []
+    scales = step_scale(rows["step"]), linear_scale(low, high)
+    labels = "training step", axis_label("nelbo", "validation ")
+    sheet = draw_curves(rows, "nelbo", scales, labels, width, exact)
+    if exact:
+        sheet.add_line_across(oracle[0], colors=ORACLE_COLOUR, **ORACLE_DOTS)
+    orders = sorted(rows["order"].unique())[:MOST_GROUPS]
+    for order in above.keys() & {*orders}:
+        sheet.add_text(orders.index(order), f"↑ {above[order]:,.4g}")
+    return sheet.finish()
 
 
 def describe_learning_curves(rows: pd.DataFrame) -> str:
@@ -78,5 +74,10 @@ def groups_far_above(rows: pd.DataFrame) -> dict[int, float]:
 
 
 LEARNING_CURVES_FIGURE = Plot(
-    "learning_curves", "Learning curves", "rows", draw_learning_curves, describe_learning_curves
+    "learning_curves",
+    "Learning curves",
+    "rows",
+    draw_learning_curves,
+    describe_learning_curves,
+    on_page=True,
 )

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uncollapse.report.figures.planes import add_legend_and_names, create_plane, draw_runs
+from uncollapse.report.figures.planes import create_plane, draw_runs, name_groups
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import limit_groups, runs_with_metrics
 from uncollapse.report.figures.sentences import (
@@ -19,39 +19,38 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
     describe_slots,
 )
-from uncollapse.report.panels import axis_label, legend_entry
-from uncollapse.report.stats import by_group, outlying
-from uncollapse.report.style import GREY, is_crowded, style_of, wrap_text
+from uncollapse.report.panels import axis_label, legend_entry, set_label
+from uncollapse.report.stats import outlying
+from uncollapse.report.style import GREY, WIDTH, style_of
 
 CEILING_STYLE: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.2}
 
 
-def draw_mi_vs_kl(runs: pd.DataFrame) -> Figure:
+def draw_mi_vs_kl(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     """mi against KL (nats, test): a point per run with 1.96 standard errors, and each ceiling."""
     runs = runs_with_metrics(runs, "mi", "kl")
     far = outlying(runs, "kl")
     near = runs[~far]
-    fig, ax = create_plane(runs)
+    fig, ax = create_plane(runs, width, mi_legend(runs))
     # the limits of the plane are those of the near points
-    width = max(near["kl"].max() * 1.08, 0.5)
-    ax.set(xlabel=axis_label("kl", after=", the rate"))
-    ax.set(ylabel=axis_label("mi", after=", information of z about x"))
-    ax.set(xlim=(-0.02 * width, width), ylim=mi_limits(runs))
-    ax.plot([0, width], [0, width], color="black", linewidth=1.0)
+    right = max(near["kl"].max() * 1.08, 0.5)
+    set_label(ax, "x", axis_label("kl", after=", the rate"))
+    set_label(ax, "y", axis_label("mi", after=", information of z about x"))
+    ax.set(xlim=(-0.02 * right, right), ylim=mi_limits(runs))
+    ax.plot([0, right], [0, right], color="black", linewidth=1.0)
     draw_ceilings(ax, example_ceilings(runs))
-    for _, group in by_group(limit_groups(near)):
+    for _, slot in limit_groups(near).groupby("slot", sort=False):
         # 1.96 standard errors over examples: there is no interval over seeds of one run
-        error = 1.96 * group["mi_se"].fillna(0)
-        bar: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "alpha": 0.75}
-        ax.errorbar(group["kl"], group["mi"], error, ecolor=style_of(group).color, **bar)
+        error = 1.96 * slot["mi_se"].fillna(0)
+        bar: dict[str, Any] = {"colors": style_of(slot).color, "linewidth": 0.7, "alpha": 0.75}
+        ax.vlines(slot["kl"], slot["mi"] - error, slot["mi"] + error, **bar)
     draw_runs(ax, near, "kl", "mi")
-    add_legend_and_names(ax, runs, far, "kl", "mi", mi_legend(runs), away=(-6, 16))
+    name_groups(ax, runs, far, "kl", "mi")
     return fig
 
 
 def describe_mi_vs_kl(runs: pd.DataFrame) -> str:
     shown = runs_with_metrics(runs, "mi", "kl")
-    names = "Names" if is_crowded(runs) else "Numbered discs"
     ceiling = ""
     if example_ceilings(shown):
         ceiling = (
@@ -61,7 +60,7 @@ def describe_mi_vs_kl(runs: pd.DataFrame) -> str:
     return (
         "Mutual information of x and z against rate on test. "
         f"One point per run ({count_seeds(shown)}), so no interval over seeds; "
-        f"thin bars: 1.96 standard errors over examples. {names} point to group means. Black "
+        f"thin bars: 1.96 standard errors over examples. Names point to group means. Black "
         f"line: mi = kl; no model lies above it, except by estimation noise.{ceiling} The distance "
         "below the line is the KL of the aggregate posterior from the prior: rate that carries no "
         "information about x."
@@ -92,7 +91,7 @@ def draw_ceilings(ax: Axes, ceilings: list[tuple[int, float]]) -> None:
     """Dashes at each ceiling (N, nats); ceilings far above all points are named at the top."""
     names = {ceiling: f"ln {n:,} = {ceiling:.2f}" for n, ceiling in ceilings}
     inside = [ceiling for ceiling in names if ceiling < ax.get_ylim()[1]]
-    text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5, "color": "#555555"}
+    text: dict[str, Any] = {"textcoords": "offset points", "color": "#555555"}
     for ceiling in inside:
         ax.axhline(ceiling, **CEILING_STYLE)
         place = ("axes fraction", "data")
@@ -106,8 +105,7 @@ def draw_ceilings(ax: Axes, ceilings: list[tuple[int, float]]) -> None:
 def mi_legend(runs: pd.DataFrame) -> list[Line2D]:
     entries = [legend_entry("mi = kl", color="black", linewidth=1.0)]
     if any(ceiling < mi_limits(runs)[1] for _, ceiling in example_ceilings(runs)):
-        text = wrap_text("ceiling ln N: no estimate can be higher", 22)
-        entries.append(legend_entry(text, **CEILING_STYLE))
+        entries.append(legend_entry("ceiling ln N of an estimate", **CEILING_STYLE))
     return entries
 
 

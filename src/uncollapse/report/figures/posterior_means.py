@@ -16,7 +16,7 @@ from uncollapse.metrics.catalogue import MISSING, format_metric_value
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.panels import format_count
 from uncollapse.report.stats import by_group
-from uncollapse.report.style import GREY, WIDTH, NoFigure, style_of, wrap_text
+from uncollapse.report.style import COLUMN_WIDTH, GREY, WIDTH, NoFigure, fit_text, name_of, style_of
 
 SNAPSHOTS = 4  # steps that are shown of each run, the first and the last among them
 MOST_ROWS = 6  # groups, so that the figure fits on a page
@@ -25,7 +25,7 @@ SMALLEST_LIMIT = 0.5
 PATHS = (0.1, 0.9)  # examples with these quantiles of the last mean of p(z|x)
 
 
-def draw_posterior_means(rows: pd.DataFrame) -> Figure:
+def draw_posterior_means(rows: pd.DataFrame, width: float = WIDTH) -> Figure:
     """A row of panels per group, one per step: a point per example of the group's first run."""
     runs = runs_with_means(rows)
     if not runs:
@@ -33,12 +33,14 @@ def draw_posterior_means(rows: pd.DataFrame) -> Figure:
             "no run has recorded the means of q(z|x) and p(z|x); "
             "trainer.posterior_means=200 records them at each evaluation"
         )
+    if width <= COLUMN_WIDTH:
+        raise NoFigure(f"{SNAPSHOTS + 1} panels beside each other are not legible in one column.")
     runs = runs[:MOST_ROWS]
     shown = [snapshots(run) for run in runs]
     limit = choose_limit(shown)
     columns = max(map(len, shown)) + 1
-    side = WIDTH / (SNAPSHOTS + 1)
-    fig = Figure(figsize=(WIDTH, 0.55 + side * len(shown)), layout="constrained")
+    side = width / (SNAPSHOTS + 1)
+    fig = Figure(figsize=(width, 0.55 + side * len(shown)), layout="constrained")
     grid = fig.subplots(len(shown), columns, sharex=True, sharey=True, squeeze=False)
     for axes, run, every in zip(grid, shown, runs, strict=True):
         dimension, color = most_active(run), style_of(run).color
@@ -49,7 +51,7 @@ def draw_posterior_means(rows: pd.DataFrame) -> Figure:
         for ax in axes[len(run) : -1]:
             ax.set_axis_off()
         draw_paths(axes[-1], every, dimension, color)
-        name = wrap_text(run["group"].iloc[0], 20, 2)
+        name = fit_text(name_of(run), 1.2, 2)
         several = len(run["posterior_means"].iloc[0]["q"]) > 1
         axes[0].set_ylabel(f"{name}\ndimension {dimension + 1}" if several else name)
     fig.supxlabel("mean of p(z|x)")
@@ -105,10 +107,10 @@ def draw_plane(ax: Axes, row: pd.Series, dimension: int, color: str) -> None:
     ax.plot(x, y, ".", color=color, markersize=3, markeredgewidth=0, alpha=0.6, zorder=3)
     relative = format_metric_value("inference_lag_relative", row["inference_lag_relative"])
     lag = f"lag {row['inference_lag']:.2f} ({relative})".replace("nan", MISSING)
-    ax.set_title(f"step {format_count(row['step'])}", fontsize=8)
+    ax.set_title(f"step {format_count(row['step'])}")
     place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
     box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
-    ax.text(0.98, 0.02, lag, fontsize=7, zorder=4, bbox=box, **place)
+    ax.text(0.98, 0.02, lag, zorder=4, bbox=box, **place)
 
 
 def draw_paths(ax: Axes, run: pd.DataFrame, dimension: int, color: str) -> None:
@@ -121,7 +123,7 @@ def draw_paths(ax: Axes, run: pd.DataFrame, dimension: int, color: str) -> None:
         ax.plot(x, y, color=color, linewidth=0.7, alpha=0.8, zorder=3)
         ax.plot(x[0], y[0], "o", color=color, markerfacecolor="white", markersize=3.5, zorder=4)
         ax.plot(x[-1], y[-1], "o", color=color, markersize=3.5, zorder=5)
-    ax.set_title(f"{len(PATHS)} examples, all steps", fontsize=8)
+    ax.set_title(f"{len(PATHS)} examples, all steps")
 
 
 def describe_posterior_means(rows: pd.DataFrame) -> str:

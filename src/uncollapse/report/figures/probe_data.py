@@ -1,11 +1,8 @@
 """Rows, bounds and caption that the figures of the linear probe share."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from uncollapse.report.checked import MOST_FACTORS
@@ -18,9 +15,9 @@ from uncollapse.report.figures.sentences import (
 from uncollapse.report.panels import legend_entry
 from uncollapse.report.style import NoFigure
 
-BOUND_STYLE: dict[str, Any] = {"color": "#222222", "zorder": 1.5}
-CHANCE_STYLE: dict[str, Any] = {**BOUND_STYLE, "linestyle": ":", "linewidth": 1.3}
-ORACLE_STYLE: dict[str, Any] = {**BOUND_STYLE, "linestyle": (0, (5, 3)), "linewidth": 1.1}
+BOUND_COLOUR = "#222222"
+CHANCE_STYLE: dict[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 1.1, "zorder": 1.5}
+ORACLE_STYLE: dict[str, Any] = {"linestyle": (0, (7, 2)), "linewidth": 0.9, "zorder": 1.5}
 
 
 def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
@@ -45,22 +42,17 @@ def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["factor"].isin(frame["factor"].drop_duplicates()[:MOST_FACTORS])]
 
 
-def factor_bounds(
-    axes: list[Axes], rows: pd.DataFrame
-) -> Iterator[tuple[Axes, np.ndarray, dict[str, Any]]]:
-    """For each factor, its panel with the accuracies of chance, then of the ideal classifier."""
-    for ax, (_, factor) in zip(axes, rows.groupby("factor", sort=False), strict=True):
-        yield ax, factor["chance"].dropna().unique(), CHANCE_STYLE
-        yield ax, factor["oracle"].dropna().unique(), ORACLE_STYLE
-
-
 def bounds_legend(rows: pd.DataFrame) -> list[Line2D]:
     """Legend entries for chance and the ideal classifier, where known."""
     entries: list[Line2D] = []
     if rows["chance"].notna().any():
-        entries.append(legend_entry("always the commonest class", **CHANCE_STYLE))
+        entries.append(
+            legend_entry("always the most common class", color=BOUND_COLOUR, **CHANCE_STYLE)
+        )
     if rows["oracle"].notna().any():
-        entries.append(legend_entry("best that any classifier of x can do", **ORACLE_STYLE))
+        entries.append(
+            legend_entry("best that any classifier of x can do", color=BOUND_COLOUR, **ORACLE_STYLE)
+        )
     return entries
 
 
@@ -74,7 +66,7 @@ def describe_probe_of(runs: pd.DataFrame, shown: str) -> str:
         oracle = " Dashed: the best that any classifier of x can do."
     return (
         "Linear classifiers on the posterior means of test examples, with the encoder frozen. "
-        f"{shown}{chance}{oracle} They read mu without noise, so even a code that the decoder "
+        f"{shown}{chance}{oracle} They read μ without noise, so even a code that the decoder "
         "ignores may be above chance."
         + describe_hidden_groups(rows["order"].nunique())
         + describe_lacking(runs, rows, "probe curves")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from uncollapse.report.figures.planes import add_legend_and_names, create_plane, draw_runs
+from uncollapse.report.figures.planes import create_plane, draw_runs, name_groups
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import runs_with_metrics
 from uncollapse.report.figures.sentences import (
@@ -19,37 +19,36 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
     describe_slots,
 )
-from uncollapse.report.panels import axis_label, legend_entry
+from uncollapse.report.panels import axis_label, legend_entry, set_label
 from uncollapse.report.stats import finished, outlying
-from uncollapse.report.style import GREY, is_crowded, wrap_text
+from uncollapse.report.style import GREY, WIDTH
 
 EXACT_STYLE: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": "--"}
 
 
-def draw_rate_distortion(runs: pd.DataFrame) -> Figure:
+def draw_rate_distortion(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     """rec against KL (nats, test): a point per run, the exact bound and lines of equal nelbo."""
     runs = runs_with_metrics(runs, "rec", "kl")
     # far in either coordinate: both axes would be compressed
     far = outlying(runs, "kl") | outlying(runs, "rec")
     near = runs[~far]
-    fig, ax = create_plane(runs)
     bound, name = find_exact_bound(runs)
-    width = max(near["kl"].max() * 1.08, 0.5)
-    ax.set(xlabel=axis_label("kl", after=", the rate"))
-    ax.set(ylabel=axis_label("rec", after=", the distortion"))
-    ax.set(xlim=(-0.02 * width, width), ylim=rec_limits(near, bound))
-    draw_nelbo_lines(ax, width)
+    fig, ax = create_plane(runs, width, rate_distortion_legend(name))
+    right = max(near["kl"].max() * 1.08, 0.5)
+    set_label(ax, "x", axis_label("kl", after=", the rate"))
+    set_label(ax, "y", axis_label("rec", after=", the distortion"))
+    ax.set(xlim=(-0.02 * right, right), ylim=rec_limits(near, bound))
+    draw_nelbo_lines(ax, right)
     if name:
-        ax.plot([0, width], [bound, bound - width], **EXACT_STYLE)
+        ax.plot([0, right], [bound, bound - right], **EXACT_STYLE)
     draw_runs(ax, near, "kl", "rec")
-    add_legend_and_names(ax, runs, far, "kl", "rec", rate_distortion_legend(name))
+    name_groups(ax, runs, far, "kl", "rec")
     return fig
 
 
 def describe_rate_distortion(runs: pd.DataFrame) -> str:
     bound, name = find_exact_bound(finished(runs))
     groups = finished(runs)["order"].nunique()
-    names = "names" if is_crowded(runs) else "numbered discs"
     exact = ""
     if name:
         exact = (
@@ -58,7 +57,7 @@ def describe_rate_distortion(runs: pd.DataFrame) -> str:
         )
     return (
         "Distortion against rate on test, in evaluation mode. "
-        f"One point per run ({count_seeds(runs)}), so no interval; {names} point to group means. "
+        f"One point per run ({count_seeds(runs)}), so no interval; names point to group means. "
         f"Grey: lines of equal nelbo, with their values.{exact}{describe_grey_points(groups)}"
         + describe_slots(runs)
         + describe_edges(finished(runs), "kl", "rec")
@@ -93,21 +92,20 @@ def draw_nelbo_lines(ax: Axes, width: float) -> None:
     """Grey lines of equal nelbo = rec + kl, each with its value where it leaves the panel."""
     low, high = ax.get_ylim()
     for nelbo in MaxNLocator(12).tick_values(low, high + width):
-        ax.plot([0, width], [nelbo, nelbo - width], color="#dcdcdc", linewidth=0.8, zorder=0.5)
+        ax.plot([0, width], [nelbo, nelbo - width], color="#d4d4d4", linewidth=0.8, zorder=0.5)
         # a line leaves the panel at the top or at the right
         x, y = (nelbo - high, high) if nelbo - high < width else (width, nelbo - width)
         if x >= 0 and y >= low:
-            text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": GREY}
+            text: dict[str, Any] = {"textcoords": "offset points", "color": GREY}
             ax.annotate(f"{nelbo:g}", (x, y), (2, 2), **text)
     # a grid would be confused with the lines of equal nelbo
     ax.grid(False)
 
 
 def rate_distortion_legend(exact_name: str) -> list[Line2D]:
-    text = wrap_text("equal nelbo, its value at the end", 22)
-    entries = [legend_entry(text, color="#cfcfcf", linewidth=0.8)]
+    entries = [legend_entry("equal nelbo", color="#c4c4c4", linewidth=0.8)]
     if exact_name:
-        entries.append(legend_entry(wrap_text(exact_name, 22), **EXACT_STYLE))
+        entries.append(legend_entry(exact_name, **EXACT_STYLE))
     return entries
 
 

@@ -24,9 +24,9 @@ from uncollapse.report.figures.sentences import (
     describe_lacking,
     describe_left_out,
 )
-from uncollapse.report.panels import add_legend_below, add_legend_right, legend_entry
+from uncollapse.report.panels import legend_entry
 from uncollapse.report.stats import by_group, outlying
-from uncollapse.report.style import is_crowded, wrap_text
+from uncollapse.report.style import WIDTH, is_crowded
 
 # colour and hatch (for prints in grey) of each component
 RATE_PART_STYLES = {
@@ -38,28 +38,31 @@ RATE_PART_STYLES = {
 SATURATED = " *"
 
 
-def draw_rate_parts(runs: pd.DataFrame) -> Figure:
+def draw_rate_parts(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     """kl = mi + total correlation + sum_j KL(q(z_j) || p(z_j)) (nats, test): means and seeds."""
     # before drawing, so that the names on the axis have the star
     runs = rank_groups(limit_groups(runs_with_metrics(runs, "mi", "marginal_kl", "kl")), "kl")
-    fig, (ax,) = create_group_lines(mark_saturated(runs), 1)
+    fig, (ax,) = create_group_lines(mark_saturated(runs), 1, width, rate_parts_legend(runs))
     far = set(runs.loc[outlying(runs, "kl"), "order"])
+    bars: dict[str, list[tuple[int, float, float]]] = {}
     for y, (order, group) in enumerate(by_group(runs)):
         if order in far:
             draw_edge_value(ax, y, group["kl"].mean(), True, "black")
             continue
         # components are stacked from left to right
         left = 0.0
-        for part, width in mean_rate_parts(group).items():
-            color, hatch = RATE_PART_STYLES[part]
-            ax.barh(y, width, 0.6, left, color=color, hatch=hatch, edgecolor="white", linewidth=0)
-            left += width
+        for part, length in mean_rate_parts(group).items():
+            bars.setdefault(part, []).append((y, length, left))
+            left += length
         dot: dict[str, Any] = {"mec": "white", "mew": 0.7, "ms": 3.4 if is_crowded(runs) else 4.5}
         ax.plot(group["kl"], y + seed_offsets(len(group), 0.18), "o", color="black", **dot)
+    for part, stacked in bars.items():
+        color, hatch = RATE_PART_STYLES[part]
+        heights, lengths, lefts = zip(*stacked, strict=True)
+        look: dict[str, Any] = {"color": color, "hatch": hatch, "ec": "white", "lw": 0}
+        ax.barh(heights, lengths, 0.6, lefts, **look)
     ax.set_xlim(left=0)
     ax.set_xlabel("nats per example")
-    add_legend = add_legend_below if is_crowded(runs) else add_legend_right
-    add_legend(fig, rate_parts_legend(runs))
     return fig
 
 
@@ -112,7 +115,7 @@ def rate_parts_legend(runs: pd.DataFrame) -> list[Artist]:
     """Legend entries for the components and the seeds."""
     used = {part for _, group in by_group(runs) for part in mean_rate_parts(group)}
     bars = [
-        Patch(fc=color, hatch=hatch, ec="white", lw=0, label=wrap_text(METRICS[part].header, 22))
+        Patch(fc=color, hatch=hatch, ec="white", lw=0, label=METRICS[part].header)
         for part, (color, hatch) in RATE_PART_STYLES.items()
         if part in used
     ]

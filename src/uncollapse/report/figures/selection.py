@@ -31,5 +31,5 @@ def limit_groups(runs: pd.DataFrame) -> pd.DataFrame:
 
 def run_labels(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """For each run, the columns that are repeated in every row of it."""
-    columns = ["run", "order", "group", "slot", "crowded", "seed", "status"]
+    columns = ["run", "order", "group", "short", "slot", "crowded", "seed", "status"]
     return runs[columns].to_dict("records")  # type: ignore[return-value]

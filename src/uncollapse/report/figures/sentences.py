@@ -4,9 +4,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from uncollapse.report.figures.curve_panels import TOGETHER
 from uncollapse.report.notes import caption_note
-from uncollapse.report.stats import finished, outlying
+from uncollapse.report.stats import NEVER_OUTLYING, finished, outlying
 from uncollapse.report.style import MOST_GROUPS, is_crowded
 from uncollapse.report.tables.titles import format_range
 
@@ -27,23 +26,21 @@ def describe_curves(rows: pd.DataFrame) -> str:
         f"Thick: mean over the finished seeds ({count_seeds(runs)}); "
         "thin: every seed, so no interval is drawn.",
         f"Thin dashes: runs that are not finished: {', '.join(ends)}." if ends else "",
-        "Grey: the means of the other groups." if groups > TOGETHER else "",
-        "Colours show which slot of the config a head changes." if is_crowded(rows) else "",
+        "Grey: the means of the other groups; black dashes: that of plain." if groups > 1 else "",
+        "Colours show which slot of the config a head changes.",
     ]
     return " ".join(filter(None, parts)) + describe_hidden_groups(groups)
 
 
 def describe_slots(frame: pd.DataFrame, by: str = "") -> str:
-    """How colours, markers and order are chosen if there are many groups; otherwise ''."""
-    if not is_crowded(frame):
-        return ""
-    order = f"; groups are sorted by {by}" if by else ""
+    """How colours, markers and, with many groups, order are chosen."""
+    order = f"; groups are sorted by {by}" if by and is_crowded(frame) else ""
     return f" Colour and marker show which slot of the config a head changes{order}."
 
 
-def describe_edges(runs: pd.DataFrame, *metrics: str) -> str:
+def describe_edges(runs: pd.DataFrame, *metrics: str, never: float = NEVER_OUTLYING) -> str:
     """The meaning of arrows, if a run is far from the others in one of the metrics."""
-    far = any(outlying(runs, metric).any() for metric in metrics)
+    far = any(outlying(runs, metric, never).any() for metric in metrics)
     return " Arrows at an edge: groups far from all others, with their means." * far
 
 

@@ -10,33 +10,50 @@ from matplotlib.figure import Figure
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import require_finished
 from uncollapse.report.figures.sentences import INTERVAL_TEXT, describe_left_out
-from uncollapse.report.panels import add_legend_above, axis_label, legend_entry
+from uncollapse.report.panels import axis_label, create_framed, legend_entry, set_label
 from uncollapse.report.stats import t_interval
-from uncollapse.report.style import GREY, WIDTH, NoFigure, style_by_order, wrap_text
+from uncollapse.report.style import (
+    COLUMN_WIDTH,
+    GREY,
+    SLOT_STYLES,
+    WIDTH,
+    NoFigure,
+    Style,
+    fit_text,
+    vary_dashes,
+    write_symbols,
+)
 from uncollapse.report.tables.titles import format_range
 
 TAU_FLOOR_STYLE: dict[str, Any] = {"color": GREY, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 
-def draw_tau_grid(runs: pd.DataFrame) -> Figure:
+def draw_tau_grid(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     """KL, rec and shuffled-z gap (nats, test) against tau, and the floor of the KL."""
     series = group_tau_series(runs)
-    fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-    axes = fig.subplots(1, 3)
+    if width <= COLUMN_WIDTH:
+        raise NoFigure("three panels beside each other are not legible in one column.")
+    slots = [group["slot"].iloc[0] for _, group in series]
+    styles = [
+        SLOT_STYLES[slot]._replace(linestyle=dashes)
+        for slot, dashes in zip(slots, vary_dashes(slots), strict=True)
+    ]
+    entries = [
+        legend_entry(fit_text(write_symbols(name), width / 2, 2), **style._asdict())
+        for (name, _), style in zip(series, styles, strict=True)
+    ]
+    entries.append(legend_entry("floor: −(d/2) ln(1 − τ)", **TAU_FLOOR_STYLE))
+    fig, axes = create_framed(width, 2.0, entries, 0.5, columns=3, shared=False)
+    fig.subplots_adjust(wspace=0.32)
     words = {"kl": "", "rec": "", "shuffle_gap": "shuffled-z "}
     for ax, (metric, before) in zip(axes, words.items(), strict=True):
-        for i, (_, group) in enumerate(series, 1):
+        for i, ((_, group), style) in enumerate(zip(series, styles, strict=True), 1):
             # shifted sideways, so that intervals of different heads do not overlap
-            draw_tau_line(ax, group, metric, i, shift=0.006 * (i - (len(series) + 1) / 2))
-        ax.set(xlabel="tau", ylabel=axis_label(metric, before))
+            draw_tau_line(ax, group, metric, style, shift=0.006 * (i - (len(series) + 1) / 2))
+        ax.set_xlabel("τ")
+        set_label(ax, "y", axis_label(metric, before))
     draw_tau_floor(axes[0], series)
     axes[0].set_ylim(bottom=0)
-    entries = [
-        legend_entry(wrap_text(name, 40), **style_by_order(i)._asdict())
-        for i, (name, _) in enumerate(series, 1)
-    ]
-    entries.append(legend_entry("floor: -(d/2) ln(1 - tau)", **TAU_FLOOR_STYLE))
-    add_legend_above(fig, entries, columns=3)
     return fig
 
 
@@ -44,10 +61,11 @@ def describe_tau_grid(runs: pd.DataFrame) -> str:
     series = pd.concat([group for _, group in group_tau_series(runs)])
     counts = series.groupby("order").size()
     return (
-        "Test KL, rec and shuffled-z gap against tau. "
+        "Test KL, rec and shuffled-z gap against τ. "
         f"Points: seeds (n = {format_range(counts)} per setting); bars: mean and {INTERVAL_TEXT}. "
         "Grey dashes: the floor of the KL, which holds for every value of the learned theta. "
-        f"Heads are shifted slightly so that bars do not overlap.{describe_left_out(runs)}"
+        f"Heads are shifted slightly so that bars do not overlap; "
+        f"colours show which slot of the config a head changes.{describe_left_out(runs)}"
     )
 
 
@@ -69,9 +87,8 @@ def group_tau_series(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return series
 
 
-def draw_tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: float) -> None:
+def draw_tau_line(ax: Axes, runs: pd.DataFrame, metric: str, style: Style, shift: float) -> None:
     """Seeds, means and t-intervals of one series, shifted to the right by `shift`."""
-    style = style_by_order(order)
     points = [(tau, *t_interval(group[metric])) for tau, group in runs.groupby("tau")]
     # one point per value of tau, with the interval over its seeds
     tau, mean, half = np.array(points, dtype=float).T

@@ -16,36 +16,25 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
     describe_slots,
 )
-from uncollapse.report.panels import (
-    add_legend_below,
-    add_legend_right,
-    axis_label,
-    legend_entry,
-    set_kl_scale,
-    slot_legend,
-)
+from uncollapse.report.panels import axis_label, legend_entry, set_kl_scale, slot_legend
 from uncollapse.report.stats import by_group, finished
-from uncollapse.report.style import GREY, NoFigure, is_crowded, style_of
+from uncollapse.report.style import GREY, WIDTH, NoFigure, is_crowded, style_of
 
 FLOOR_DASH_STYLE: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 1.1}
 
 
-def draw_train_vs_eval(runs: pd.DataFrame) -> Figure:
+def draw_train_vs_eval(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     """Test KL (nats) of each run in training mode (open) and evaluation mode (filled), joined."""
     runs = limit_groups(require_finished(runs).dropna(subset=["kl_train_mode", "kl"]))
     if runs.empty:
         raise NoFigure("no finished run has the KL of both modes.")
     runs = rank_groups(runs, "kl")
-    fig, (ax,) = create_group_lines(runs, 1)
+    fig, (ax,) = create_group_lines(runs, 1, width, [*mode_legend(runs), *slot_legend(runs)])
     size = 3.2 if is_crowded(runs) else 4.5
     for y, (_, group) in enumerate(by_group(runs)):
         draw_pairs(ax, group, y, size)
     set_kl_scale(ax, "x")
     ax.set_xlabel(axis_label("kl", "test "))
-    if is_crowded(runs):
-        add_legend_below(fig, [*mode_legend(runs), *slot_legend(runs)])
-    else:
-        add_legend_right(fig, mode_legend(runs))
     return fig
 
 
