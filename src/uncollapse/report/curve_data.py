@@ -84,11 +84,11 @@ def describe_means(
     """The mean over finished seeds of each plain group, by its place: [steps, values]."""
     found: JsonObject = {}
     for order in runs.loc[runs["head"] == "plain", "order"].unique().tolist():
-        mean = mean_curve(rows[rows["order"] == order], name)
-        mean = mean.iloc[thin(len(mean), MOST_CURVE_POINTS)] if len(mean) else mean
-        if len(mean):
-            steps = [int(step) for step in mean.index]
-            found[str(place[order])] = [steps, round_values(mean.tolist())]
+        steps, values = mean_curve(rows[(rows["order"] == order) & rows[name].notna()], name)
+        if len(steps):
+            kept = thin(len(steps), MOST_CURVE_POINTS)
+            points = round_values(values[kept].tolist())
+            found[str(place[order])] = [steps[kept].astype(int).tolist(), points]
     return found
 
 
