@@ -9,7 +9,7 @@ from uncollapse.arguments import Parser
 
 REPORT_HELP = (
     "Figures, tables and one page from a study (results/<study>) or a single run folder, finished "
-    "or not."
+    "or not; from several studies, the ranks of the heads that they share."
 )
 
 
@@ -22,6 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = Parser(prog="uncollapse report", description=REPORT_HELP)
     parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {RUN_PATH}")
+    parser.add_argument(
+        "others",
+        nargs="*",
+        metavar="folder",
+        help="more studies: one page with the ranks of the heads that they share, beside them",
+    )
     parser.add_argument(
         "--select",
         default=DEFAULT_RULE,
@@ -42,6 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder, rule = Path(arguments.folder), arguments.select
     try:
         check_choice("--select", rule, RULES)
+        if arguments.others:
+            from uncollapse.report.several.page import write_comparison
+
+            page, summary = write_comparison([folder, *map(Path, arguments.others)], rule, single)
+            print_text(f"{summary}\n\nComparison: {page}", sys.stdout)
+            return 0
         check_is_study(folder if is_pack(folder) else resolve_path(folder))
         # imported only now, because pandas and matplotlib are slow to import
         from uncollapse.report.page import write_report
