@@ -32,6 +32,7 @@ from uncollapse.report.several.answers import answer_questions_of_studies, forma
 from uncollapse.report.several.chart import draw_slopes, place_heads
 from uncollapse.report.several.columns import Comparison, compare_studies, is_of_head
 from uncollapse.report.several.measures import Measure, choose_main, list_measures
+from uncollapse.report.several.page import render_comparison
 from uncollapse.report.several.tables import build_tables_of_studies, list_rows
 
 NOISE = ((-0.01, 0.0, 0.01), (0.01, -0.01, 0.0), (0.0, 0.01, -0.01))  # of three seeds, by head
@@ -487,8 +488,9 @@ def test_frontiers_are_compared_at_equal_information() -> None:
     prices = {line.name: line.values[0].mean() for line in two.lines}
     assert prices == pytest.approx({"a": 0.2, "b": 0.6, "c": 1.0, "d": 1.4}, abs=0.02)
     text = "\n".join(one.text for one in answer_questions_of_studies(comparison, measures))
-    assert "At 2 nats of mi, the cheapest that keep a code are: on one a (of 4" in text
+    assert "At 2 nats of mi, the cheapest are: on one a (of 4" in text
     assert "on other a and b, which are tied (of 4" in text
+    assert "12 of 12 common settings of 4 remedies keep a code" in text
     assert "unequal information" not in text and choose_main(measures).is_level
 
 
@@ -549,3 +551,16 @@ def test_order_of_columns_does_not_change_ranks() -> None:
     one = make_study("one", PRICES)
     other = make_study("other", {**PRICES, "a": 0.8})
     assert price_of(one, other).ranks == price_of(other, one).ranks[::-1]
+
+
+@pytest.mark.slow
+def test_three_thousand_runs_are_compared() -> None:
+    rng = np.random.default_rng(0)
+    prices = {f"h{i}": float(rng.gamma(2)) for i in range(500)}
+    other = {name: price + float(rng.normal()) for name, price in prices.items()}
+    comparison, measures = compare(make_study("one", prices), make_study("other", other))
+    assert sum(len(column.runs) for column in comparison.columns) == 3006
+    tables = build_tables_of_studies(comparison, measures)
+    answers = answer_questions_of_studies(comparison, measures)
+    page = render_comparison(comparison, measures, answers, tables, offline=True)
+    assert len(page) < 3_000_000 and page.count("<tr>") > 1500

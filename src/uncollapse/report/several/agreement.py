@@ -8,7 +8,7 @@ orders for few heads and of random ones for more: with so few heads, asymptotic 
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations, permutations
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ class Agreement(NamedTuple):
     tied: bool
 
 
+@lru_cache(maxsize=32)  # sentences and tables use them
 def compare_pairs(measure: Measure) -> list[Agreement]:
     """The agreement of every two columns over the heads that both rank."""
     return [
@@ -54,10 +55,11 @@ def compare_columns(measure: Measure, one: int, other: int) -> Agreement:
     names, values = find_common(measure, [one, other])
     n, tied = len(names), is_tied(measure, values)
     if n < FEWEST_HEADS:
-        return Agreement(one, other, n, *[math.nan] * 4, tied)
+        return Agreement(one, other, n, math.nan, math.nan, math.nan, math.nan, tied)
     x, y = map(rank_means, values)
     rho = spearman(x, y)
-    return Agreement(one, other, n, rho, *spearman_interval(rho, n), permutation_p(x, y), tied)
+    low, high = spearman_interval(rho, n)
+    return Agreement(one, other, n, rho, low, high, permutation_p(x, y), tied)
 
 
 def find_common(measure: Measure, columns: Sequence[int]) -> tuple[list[str], list[Values]]:

@@ -131,9 +131,12 @@ def describe_keeping(comparison: Comparison, measures: Sequence[Measure]) -> lis
         text = f"Which remedies keep a code in all studies is open for all {len(rows)}{why}."
         command = seeds_command(single[0], rows) if single else ""
         return [Answer("unknown", text, "gap", command)]
-    count = len(sets["all"])
+    count, heads = len(sets["all"]), len({row.key.head for row in rows})
+    # a head at several values of its knob is several rows
+    what = agree(heads, "remedies", "remedy")
+    counted = f"common settings of {heads} {what}" if heads < len(rows) else f"common {what}"
     parts = [
-        f"{count} of {len(rows)} common {agree(len(rows), 'remedies', 'remedy')} "
+        f"{count} of {len(rows)} {counted} "
         f"{agree(count, 'keep')} a code in every study that ran {agree(count, 'them', 'it')} (the "
         f"whole interval of the gap is above {COLLAPSED:g} nats)"
         f"{': ' * bool(count)}{list_names(sets['all']) if count else ''}"
@@ -201,9 +204,10 @@ def describe_prices_of(comparison: Comparison, measure: Measure) -> Answer:
         for i, column in enumerate(comparison.columns)
         if measure.ranks[i]
     ]
-    kind = "answer" if measure.is_level else "caution"
+    if measure.is_level:
+        return Answer("answer", f"{where}, the cheapest are: {'; '.join(parts)}.", measure.name)
     text = f"{where}, the cheapest that keep a code are: {'; '.join(parts)}."
-    return Answer(kind, text, measure.name)
+    return Answer("caution", text, measure.name)
 
 
 def describe_first(measure: Measure, column: int) -> str:
@@ -401,7 +405,8 @@ def describe_relation(one: Column, other: Column) -> str:
     names = f"{one.name} and {other.name}"
     shared = {*one.runs["identity"]} & {*other.runs["identity"]}
     if shared:
-        return f"{names} share {len(shared)} {agree(len(shared), 'runs', 'run')}, so they agree."
+        count = f"{len(shared)} {agree(len(shared), 'runs', 'run')}"
+        return f"{names} share {count}, so part of their agreement is that of a run with itself."
     first, second = (column.runs["saved"].iloc[0] for column in (one, other))
     if not (first.data and second.data):
         return ""

@@ -16,7 +16,7 @@ from uncollapse.report.tokens import SLOT_TOKENS
 MOST_LINES = 40  # heads in the chart
 STEP = 22  # pixels between places
 TOP, BOTTOM = 34, 8
-CHARACTER = 7.3  # pixels, above the mean width at the size of labels
+CHARACTER = 7.7  # pixels, above the mean width at the size of labels
 MOST_NAME, MOST_STUDY = 24, 16  # characters of the names of heads and studies
 NARROW, WIDE = 84, 180  # pixels between studies
 ROOM = 640  # pixels that a chart fills if it can

@@ -122,8 +122,7 @@ def read_studies(folders: Sequence[Path], rule: str) -> tuple[list[Study], list[
         except InputError as error:
             problems.append(str(error))
     if len(studies) < 2:
-        why = " ".join(problems)
-        raise InputError(f"a comparison needs two studies that can be read. {why}")
+        raise InputError(f"a comparison needs two studies that can be read; {' '.join(problems)}")
     return list(studies.values()), [clean_text(problem, 1000) for problem in problems]
 
 
@@ -188,7 +187,7 @@ def is_of_head(setting: str) -> bool:
 def describe_group(group: pd.DataFrame) -> Group:
     """The values of the finished runs of a group, by seed."""
     first, done = group.iloc[0], finished(group)
-    by_seed = done.groupby("seed")[[*MEASURED]].first().astype(float)
+    by_seed = done.drop_duplicates("seed").set_index("seed")[[*MEASURED]].astype(float)
     state = "baseline" if first["slot"] == "baseline" else judge_code(done)
     return Group(
         label=first["label"],

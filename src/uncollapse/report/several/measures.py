@@ -15,7 +15,14 @@ from uncollapse.report.frontier import (
     values_at,
 )
 from uncollapse.report.ranking import rank_values
-from uncollapse.report.several.columns import Column, Comparison, Key, name_keys
+from uncollapse.report.several.columns import (
+    Column,
+    Comparison,
+    Group,
+    Key,
+    Row,
+    name_keys,
+)
 from uncollapse.report.stats import t_interval
 
 FEWEST_RANKED = 4  # heads that all studies have; with fewer, heads of two studies are ranked too
@@ -36,9 +43,12 @@ class Line:
     notes: list[str] = field(default_factory=list)  # before the number of each column: "≥ "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measure:
-    """Values of heads in every column, of which the lowest or the highest ranks first."""
+    """Values of heads in every column, of which the lowest or the highest ranks first.
+
+    Equal only to itself, so that what is computed from it can be kept.
+    """
 
     name: str  # of its table
     title: str
@@ -111,7 +121,8 @@ def choose_main(measures: Sequence[Measure]) -> Measure:
     measure by which two studies rank two heads."""
     levels = [measure for measure in measures if measure.is_level]
     if levels:
-        return max(levels, key=lambda measure: min(map(len, measure.ranks)))
+        # prices differ most at the highest level
+        return max(reversed(levels), key=lambda measure: min(map(len, measure.ranks)))
     return next((measure for measure in measures if measure.lists), measures[0])
 
 
@@ -125,17 +136,20 @@ def measure_groups(comparison: Comparison, metric: str) -> Measure:
         ]
         bounds = [metric == "mi" and bool(group and group.saturated) for group in row.groups]
         ranked = [
-            bool(group and found is not None)
-            and group.state == "kept"
-            and row.key.head != "plain"
-            and len(found) >= FEWEST_SEEDS
-            and not bound
+            is_ranked(row, group, found) and not bound
             for group, found, bound in zip(row.groups, values, bounds, strict=True)
         ]
         notes = ["≥ " if bound else "" for bound in bounds]
         lines.append(Line(row.name, row.slot, row.count, values, ranked, notes))
     name = {"d_nll": "d_nll", "shuffle_gap": "gap"}.get(metric, metric)
     return Measure(name, TITLES[metric], metric == "d_nll", len(comparison.columns), lines)
+
+
+def is_ranked(row: Row, group: Group | None, values: pd.Series | None) -> bool:
+    """Whether a head keeps a code in a column, and has values of two seeds."""
+    if group is None or values is None or row.key.head == "plain":
+        return False
+    return group.state == "kept" and len(values) >= FEWEST_SEEDS
 
 
 # ---- equal information ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
+from uncollapse.report.answers import Answer
 from uncollapse.report.assets import HERE, STRICT, hash_source, read_style
 from uncollapse.report.files import (
     PAGE_MARK,
@@ -22,6 +23,7 @@ from uncollapse.report.several.chart import draw_slopes
 from uncollapse.report.several.columns import Comparison, compare_studies, read_studies
 from uncollapse.report.several.measures import Measure, choose_main, list_measures
 from uncollapse.report.several.tables import build_tables_of_studies, describe_measure, list_rows
+from uncollapse.report.tables import Table
 from uncollapse.report.tables.files import encode_table
 from uncollapse.report.text import clean_text
 from uncollapse.report.tokens import SLOT_TOKENS
@@ -50,23 +52,26 @@ def write_comparison(
     studies, problems = read_studies(folders, rule)
     comparison = compare_studies(studies, problems)
     measures = list_measures(comparison)
-    summary = format_sentences(comparison, measures)
-    if to_file:
-        write_atomic(to_file, render_comparison(comparison, measures, offline=True).encode())
+    answers = answer_questions_of_studies(comparison, measures)
+    tables = build_tables_of_studies(comparison, measures)
+    page = render_comparison(comparison, measures, answers, tables, offline=place is None)
+    summary = format_sentences(answers)
+    if place is None:
+        assert to_file is not None
+        write_atomic(to_file, page.encode())
         return to_file, summary
-    assert place is not None
     with claim_folder(place):
-        files = {"index.html": render_comparison(comparison, measures, offline=False).encode()}
-        for table in build_tables_of_studies(comparison, measures):
+        files = {"index.html": page.encode()}
+        for table in tables:
             encoded = encode_table(table)
             files |= {f"tables/{table.name}.{suffix}": data for suffix, data in encoded.items()}
-        # tables of measures that this comparison no longer has
+        # tables of levels that this comparison no longer has
         old = {f"tables/{path.name}" for path in (place / "tables").glob("*.*")} - files.keys()
-        write_files(place, files, {name for name in old if is_table(name)})
+        write_files(place, files, {name for name in old if is_level_table(name)})
     return place / "index.html", summary
 
 
-def is_table(name: str) -> bool:
+def is_level_table(name: str) -> bool:
     """Whether a file in a report is a table at equal information, as any comparison writes it."""
     return bool(re.fullmatch(r"tables/at_[\d.]+\.(csv|md|tex)", name))
 
@@ -95,20 +100,25 @@ def clean_name(text: str) -> str:
 # ---- page ----------------------------------------------------------------------------------------
 
 
-def render_comparison(comparison: Comparison, measures: Sequence[Measure], offline: bool) -> str:
+def render_comparison(
+    comparison: Comparison,
+    measures: Sequence[Measure],
+    answers: Sequence[Answer],
+    tables: Sequence[Table],
+    offline: bool,
+) -> str:
     """The HTML of the page; offline: without links to tables."""
     style = f"{read_style()}\n{(HERE / STYLE).read_text(encoding='utf-8')}"
     names = [column.name for column in comparison.columns]
     main = choose_main(measures)
     chart = draw_slopes(main, names)
-    tables = build_tables_of_studies(comparison, measures)
     return load_template(TEMPLATE).render(
         mark=PAGE_MARK,
         policy=f"{STRICT}; style-src {hash_source(style)}",
         style=style,
         names=names,
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
-        answers=answer_questions_of_studies(comparison, measures),
+        answers=answers,
         chart=chart,
         main=main,
         others=[measure for measure in measures if measure is not main and measure.lines],
@@ -137,10 +147,10 @@ def list_notes(comparison: Comparison) -> dict[str, list[str]]:
     return {study.name: study.notes for study in studies.values()}
 
 
-def format_sentences(comparison: Comparison, measures: Sequence[Measure]) -> str:
+def format_sentences(answers: Sequence[Answer]) -> str:
     """The sentences for the terminal."""
     lines = []
-    for answer in answer_questions_of_studies(comparison, measures):
+    for answer in answers:
         mark = {"answer": "-", "unknown": "?", "caution": "!"}[answer.kind]
         lines += textwrap.wrap(f"{mark} {answer.text}", 100, subsequent_indent="  ")
         lines += [f"    {answer.command}"] if answer.command else []
