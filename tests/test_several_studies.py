@@ -31,7 +31,7 @@ from uncollapse.report.several.agreement import (
 from uncollapse.report.several.answers import answer_questions_of_studies, format_p
 from uncollapse.report.several.chart import draw_slopes, place_heads
 from uncollapse.report.several.columns import Comparison, compare_studies, is_of_head
-from uncollapse.report.several.measures import Measure, choose_main, list_measures
+from uncollapse.report.several.measures import RankedMeasure, choose_main, list_measures
 from uncollapse.report.several.page import render_comparison
 from uncollapse.report.several.tables import build_tables_of_studies, list_rows
 
@@ -75,7 +75,9 @@ def make_study(
     return Study(Path(name), name, runs, pd.DataFrame(), "")
 
 
-def compare(*studies: Study, problems: Sequence[str] = ()) -> tuple[Comparison, list[Measure]]:
+def compare(
+    *studies: Study, problems: Sequence[str] = ()
+) -> tuple[Comparison, list[RankedMeasure]]:
     comparison = compare_studies(studies, problems)
     return comparison, list_measures(comparison)
 
@@ -96,7 +98,7 @@ def texts(*studies: Study) -> str:
     return "\n".join(one.text for one in answer(*studies))
 
 
-def price_of(*studies: Study) -> Measure:
+def price_of(*studies: Study) -> RankedMeasure:
     return next(measure for measure in compare(*studies)[1] if measure.name == "d_nll")
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from scipy.special import ndtri
 
 from uncollapse.report.ranking import reject_holm
-from uncollapse.report.several.measures import Measure, Values
+from uncollapse.report.several.measures import RankedMeasure, SeedValues
 
 FEWEST_HEADS = 4  # for a correlation: three are in the same order by chance in one case of six
 MOST_EXACT = 8  # heads of which all orders are tried
 ORDERS = 20_000  # random ones, for more heads
-SLACK = 1e-9  # of statistics that are equal
+STATISTIC_SLACK = 1e-9  # of statistics that are equal
 
 
 class Agreement(NamedTuple):
@@ -42,7 +42,7 @@ class Agreement(NamedTuple):
 
 
 @lru_cache(maxsize=32)  # sentences and tables use them
-def compare_pairs(measure: Measure) -> list[Agreement]:
+def compare_pairs(measure: RankedMeasure) -> list[Agreement]:
     """The agreement of every two columns over the heads that both rank."""
     return [
         compare_columns(measure, one, other)
@@ -50,7 +50,7 @@ def compare_pairs(measure: Measure) -> list[Agreement]:
     ]
 
 
-def compare_columns(measure: Measure, one: int, other: int) -> Agreement:
+def compare_columns(measure: RankedMeasure, one: int, other: int) -> Agreement:
     """The agreement of two columns over the heads that both rank."""
     names, values = find_common(measure, [one, other])
     n, tied = len(names), is_tied(measure, values)
@@ -62,14 +62,16 @@ def compare_columns(measure: Measure, one: int, other: int) -> Agreement:
     return Agreement(one, other, n, rho, low, high, permutation_p(x, y), tied)
 
 
-def find_common(measure: Measure, columns: Sequence[int]) -> tuple[list[str], list[Values]]:
+def find_common(
+    measure: RankedMeasure, columns: Sequence[int]
+) -> tuple[list[str], list[SeedValues]]:
     """The heads that could be ranked in each of these columns, and their values there."""
-    found = [measure.keeping(column) for column in columns]
+    found = [measure.list_kept_values(column) for column in columns]
     names = [name for name in found[0] if all(name in values for values in found)]
     return names, [{name: values[name] for name in names} for values in found]
 
 
-def is_tied(measure: Measure, values: Sequence[Values]) -> bool:
+def is_tied(measure: RankedMeasure, values: Sequence[SeedValues]) -> bool:
     """Whether in some column no head can be told from the first."""
     return any(len({*measure.rank(found).values()}) < 2 for found in values)
 
@@ -83,7 +85,7 @@ def find_significant_pairs(pairs: Sequence[Agreement]) -> list[Agreement]:
     return [pair for pair, is_rejected in zip(tested, rejected, strict=True) if is_rejected]
 
 
-def rank_means(values: Values) -> np.ndarray:
+def rank_means(values: SeedValues) -> np.ndarray:
     """Ranks [n] of the means from 1, lowest first; equal means share the mean of their ranks."""
     x = np.array([found.mean() for found in values.values()])
     below, equal = (x[None] < x[:, None]).sum(1), (x[None] == x[:, None]).sum(1)
@@ -101,7 +103,7 @@ def spearman_interval(rho: float, n: int) -> tuple[float, float]:
     """The 95 % interval of rho: Fisher's z with the variance of Bonett and Wright, "Sample Size
     Requirements for Estimating Pearson, Kendall and Spearman Correlations", Psychometrika 65(1),
     2000, equation 9. nan where it is not defined: for rho of 1 or -1."""
-    if not abs(rho) < 1 - SLACK:
+    if not abs(rho) < 1 - STATISTIC_SLACK:
         return math.nan, math.nan
     half = float(ndtri(0.975)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
@@ -116,7 +118,7 @@ def permutation_p(x: np.ndarray, y: np.ndarray) -> float:
     a = x - x.mean()
     # the products of all orders with x, of which rho is a multiple
     products = np.abs((y - y.mean())[orders] @ a)
-    observed = abs(a @ (y - y.mean())) - SLACK
+    observed = abs(a @ (y - y.mean())) - STATISTIC_SLACK
     return share_of(products >= observed, exact=len(x) <= MOST_EXACT)
 
 
@@ -146,7 +148,7 @@ class Concordance(NamedTuple):
     tied: bool
 
 
-def compare_all(measure: Measure) -> Concordance:
+def compare_all(measure: RankedMeasure) -> Concordance:
     """Kendall's W of all columns over the heads that each of them ranks."""
     names, values = find_common(measure, range(measure.columns))
     tied = is_tied(measure, values)
@@ -179,4 +181,4 @@ def concordance_p(ranks: np.ndarray) -> float:
         sums = sums + rng.permuted(np.tile(row, (ORDERS, 1)), axis=1)
     observed = ranks.sum(0)
     # W is a multiple of the variance of the sums
-    return share_of(sums.var(axis=1) >= observed.var() - SLACK, exact=False)
+    return share_of(sums.var(axis=1) >= observed.var() - STATISTIC_SLACK, exact=False)

@@ -27,7 +27,7 @@ from uncollapse.report.several.agreement import (
     find_significant_pairs,
 )
 from uncollapse.report.several.columns import Column, Comparison, Row
-from uncollapse.report.several.measures import Measure, choose_main
+from uncollapse.report.several.measures import RankedMeasure, choose_main
 from uncollapse.report.stats import SAMPLED_BY, by_group, t_interval
 
 MOST_COMMANDS = 3  # of one kind, for the first studies that need one
@@ -36,10 +36,10 @@ LEVELS_TYPED = "1,2,3"  # three values of the knob make a frontier
 
 
 def answer_questions_of_studies(
-    comparison: Comparison, measures: Sequence[Measure]
+    comparison: Comparison, measures: Sequence[RankedMeasure]
 ) -> list[Answer]:
     """The sentences of a comparison, in the order in which they are read."""
-    makers: tuple[Callable[[Comparison, Sequence[Measure]], list[Answer]], ...] = (
+    makers: tuple[Callable[[Comparison, Sequence[RankedMeasure]], list[Answer]], ...] = (
         describe_problems,
         describe_plains,
         describe_common,
@@ -48,13 +48,13 @@ def answer_questions_of_studies(
         describe_no_frontier,
         describe_agreement,
         describe_orders,
-        describe_difference,
-        describe_runs,
+        describe_comparability,
+        describe_run_counts,
     )
     return [answer for make in makers for answer in make(comparison, measures)]
 
 
-def describe_problems(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_problems(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """What was named and cannot be shown."""
     return [
         Answer("caution", f"Left out: {capitalise(problem)}", "studies")
@@ -65,7 +65,7 @@ def describe_problems(comparison: Comparison, measures: Sequence[Measure]) -> li
 # ---- plain, and which heads keep a code ----------------------------------------------------------
 
 
-def describe_plains(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_plains(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """On which studies plain collapses."""
     names: dict[str, list[str]] = {"collapsed": [], "kept": [], "open": []}
     unknown = []
@@ -90,7 +90,7 @@ def describe_plains(comparison: Comparison, measures: Sequence[Measure]) -> list
     return [*said, *unknown[:MOST_COMMANDS]]
 
 
-def describe_common(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_common(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """How many heads the studies share; a command where that is too few to compare rankings."""
     total = len(comparison.columns)
     every = [row.name for row in find_remedies(comparison) if row.count == total]
@@ -105,8 +105,8 @@ def describe_common(comparison: Comparison, measures: Sequence[Measure]) -> list
     else:
         text = (
             f"Only {len(every)} {agree(len(every), 'remedies were', 'remedy was')} run with the "
-            f"same settings in {where} ({list_heads(every)}): so few can be in the same order by "
-            "chance, so whether one ranking holds in all of them is open"
+            f"same settings in {where} ({list_heads(every)}). That few can be in the same order by "
+            "chance: whether one ranking holds in all of them is open"
         )
     hint = " (“Studies” lists what each has)" if comparison.single else ""
     return [Answer("unknown", f"{text}{hint}.", "studies", missing_command(comparison))]
@@ -117,7 +117,7 @@ def find_remedies(comparison: Comparison) -> list[Row]:
     return [row for row in comparison.compared if row.slot != "baseline"]
 
 
-def describe_keeping(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_keeping(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """Which heads keep a code in every study that ran them, in some only, and in none."""
     rows = find_remedies(comparison)
     if not rows:
@@ -185,7 +185,7 @@ def quote_name(name: str) -> str:
 # ---- prices --------------------------------------------------------------------------------------
 
 
-def describe_cheapest(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_cheapest(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """Who costs least in each study, at equal information or else at the settings that were run."""
     levels = [measure for measure in measures if measure.is_level]
     if levels:
@@ -194,7 +194,7 @@ def describe_cheapest(comparison: Comparison, measures: Sequence[Measure]) -> li
     return [describe_prices_of(comparison, price)] if any(price.ranks) else []
 
 
-def describe_prices_of(comparison: Comparison, measure: Measure) -> Answer:
+def describe_prices_of(comparison: Comparison, measure: RankedMeasure) -> Answer:
     """The cheapest heads of each column by one measure; those that share rank 1 together."""
     where = f"At {measure.title.partition(' at ')[2]}"
     if not measure.is_level:
@@ -210,9 +210,9 @@ def describe_prices_of(comparison: Comparison, measure: Measure) -> Answer:
     return Answer("caution", text, measure.name)
 
 
-def describe_first(measure: Measure, column: int) -> str:
+def describe_first(measure: RankedMeasure, column: int) -> str:
     """'A (of 5; +0.02 ± 0.03 nats, 3 seeds)', the tied ones together, or that none stands out."""
-    ranks, values = measure.ranks[column], measure.rankable(column)
+    ranks, values = measure.ranks[column], measure.list_ranked_values(column)
     best = sorted((name for name in ranks if ranks[name] == 1), key=lambda n: values[n].mean())
     span = format_span(t_interval(values[name]) for name in best)
     seeds = count_seeds(len(values[name]) for name in best)
@@ -224,7 +224,7 @@ def describe_first(measure: Measure, column: int) -> str:
     return f"{list_heads(best)}{tied} (of {len(ranks)}; {span} nats, {seeds})"
 
 
-def describe_no_frontier(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_no_frontier(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """Why prices at equal information are not known, and the command that would answer."""
     if any(measure.is_level for measure in measures) or not find_remedies(comparison):
         return []
@@ -245,7 +245,7 @@ def describe_no_frontier(comparison: Comparison, measures: Sequence[Measure]) ->
 # ---- agreement -----------------------------------------------------------------------------------
 
 
-def describe_agreement(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_agreement(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """Whether the ranking by price carries over from one study to the other."""
     main = choose_main(measures)
     if not main.is_price:
@@ -285,7 +285,7 @@ def describe_pair(comparison: Comparison, pair: Agreement, by: str) -> list[Answ
 
 
 def describe_pairs(
-    comparison: Comparison, measure: Measure, pairs: Sequence[Agreement], by: str
+    comparison: Comparison, measure: RankedMeasure, pairs: Sequence[Agreement], by: str
 ) -> list[Answer]:
     """Kendall's W of three studies or more, and which of their pairs agree."""
     answers = []
@@ -337,7 +337,7 @@ def describe_pairs(
     return answers
 
 
-def describe_orders(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_orders(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """Whether the rankings by mi and by gap agree, of two studies that share enough heads."""
     if len(comparison.columns) != 2:
         return []
@@ -381,7 +381,9 @@ def format_p(p: float) -> str:
 # ---- limits --------------------------------------------------------------------------------------
 
 
-def describe_difference(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_comparability(
+    comparison: Comparison, measures: Sequence[RankedMeasure]
+) -> list[Answer]:
     """What makes studies comparable or not: the same runs, data or source; samples of nll."""
     columns, answers = comparison.columns, []
     for i, one in enumerate(columns):
@@ -431,7 +433,7 @@ def describe_samples(column: Column) -> str:
     return f"{codes:,.0f} codes and {examples:,.0f} examples"
 
 
-def describe_runs(comparison: Comparison, measures: Sequence[Measure]) -> list[Answer]:
+def describe_run_counts(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """How many runs are done, converged, and in no mean."""
     total = sum(len(column.runs) for column in comparison.columns)
     left = count_by_column(comparison, lambda column: len(column.runs) - len(column.done))

@@ -27,7 +27,7 @@ NEXT_SETTING = re.compile(r", (?=[\w.+~@/]+=)")
 MEASURED = ("shuffle_gap", "mi", "d_nll")
 
 
-class Key(NamedTuple):
+class HeadKey(NamedTuple):
     """What makes groups of several studies the same head: its name, its knobs with their values
     and its other settings; neither its data nor its training."""
 
@@ -56,7 +56,7 @@ class Column:
     name: str
     study: Study
     runs: pd.DataFrame
-    groups: dict[Key, Group]
+    groups: dict[HeadKey, Group]
 
     @property
     def done(self) -> pd.DataFrame:
@@ -78,7 +78,7 @@ class Column:
 class Row:
     """A head under its name, and what it is in each column; None where it was not run."""
 
-    key: Key
+    key: HeadKey
     name: str
     slot: str
     groups: list[Group | None]
@@ -153,16 +153,16 @@ def split_study(study: Study) -> list[tuple[str, Study, pd.DataFrame]]:
     return [(f"{study.name}: {data}" if several else study.name, study, own) for data, own in parts]
 
 
-def find_groups(runs: pd.DataFrame) -> dict[Key, Group]:
+def find_groups(runs: pd.DataFrame) -> dict[HeadKey, Group]:
     """The groups of a column by what makes them the same head in another column."""
-    found: dict[Key, Group] = {}
+    found: dict[HeadKey, Group] = {}
     for _, group in by_group(runs):
         # two groups may differ only in a setting that one of them did not state: the first counts
         found.setdefault(make_key(group.iloc[0]), describe_group(group))
     return found
 
 
-def make_key(run: pd.Series) -> Key:
+def make_key(run: pd.Series) -> HeadKey:
     """What makes a run's group the same head as one of another study.
 
     Settings of data, model and training count only where they differ within the study.
@@ -176,7 +176,7 @@ def make_key(run: pd.Series) -> Key:
         if text.partition("=")[0] not in knobs
         and (text in varied or is_of_head(text.partition("=")[0]))
     )
-    return Key(run["head"], tuple(sorted(knobs.items())), tuple(sorted(settings)))
+    return HeadKey(run["head"], tuple(sorted(knobs.items())), tuple(sorted(settings)))
 
 
 def is_of_head(setting: str) -> bool:
@@ -211,9 +211,9 @@ def make_rows(columns: Sequence[Column]) -> list[Row]:
     return [Row(key, names[key], first[key].slot, found[key]) for key in keys]
 
 
-def name_keys(labels: dict[Key, str]) -> dict[Key, str]:
+def name_keys(labels: dict[HeadKey, str]) -> dict[HeadKey, str]:
     """'BN on mu (gamma=0.6)': a label with the knobs that differ between keys of its head."""
-    heads: dict[str, list[Key]] = {}
+    heads: dict[str, list[HeadKey]] = {}
     for key in labels:
         heads.setdefault(key.head, []).append(key)
     used = Counter(label for label in {key.head: label for key, label in labels.items()}.values())

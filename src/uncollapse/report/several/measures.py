@@ -19,16 +19,16 @@ from uncollapse.report.several.columns import (
     Column,
     Comparison,
     Group,
-    Key,
+    HeadKey,
     Row,
     name_keys,
 )
 from uncollapse.report.stats import t_interval
 
 FEWEST_RANKED = 4  # heads that all studies have; with fewer, heads of two studies are ranked too
-LEVEL = "at_"  # begins the names of prices at equal information
-TITLES = {"d_nll": "nll − plain", "mi": "mi", "shuffle_gap": "gap"}
-Values = dict[str, pd.Series]  # the name of a head -> its values by seed
+LEVEL_PREFIX = "at_"  # begins the names of prices at equal information
+MEASURE_TITLES = {"d_nll": "nll − plain", "mi": "mi", "shuffle_gap": "gap"}
+SeedValues = dict[str, pd.Series]  # the name of a head -> its values by seed
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
-class Measure:
-    """Values of heads in every column, of which the lowest or the highest ranks first.
+class RankedMeasure:
+    """SeedValues of heads in every column, of which the lowest or the highest ranks first.
 
     Equal only to itself, so that what is computed from it can be kept.
     """
@@ -59,7 +59,7 @@ class Measure:
     @property
     def is_level(self) -> bool:
         """Whether it is a price at equal information."""
-        return self.name.startswith(LEVEL)
+        return self.name.startswith(LEVEL_PREFIX)
 
     @property
     def is_price(self) -> bool:
@@ -75,7 +75,7 @@ class Measure:
         """Whether a line is in `count` columns and ranked in one of them."""
         return line.count >= count and any(line.ranked)
 
-    def keeping(self, column: int) -> Values:
+    def list_kept_values(self, column: int) -> SeedValues:
         """All heads that could be ranked in a column, whether other columns have them or not."""
         return {
             line.name: values
@@ -83,13 +83,15 @@ class Measure:
             if line.ranked[column] and (values := line.values[column]) is not None
         }
 
-    def rankable(self, column: int) -> Values:
+    def list_ranked_values(self, column: int) -> SeedValues:
         """The heads that are ranked in a column."""
         least = self.columns if self.shared else 2
         names = {line.name for line in self.lines if line.count >= least}
-        return {name: found for name, found in self.keeping(column).items() if name in names}
+        return {
+            name: found for name, found in self.list_kept_values(column).items() if name in names
+        }
 
-    def rank(self, values: Values) -> dict[str, int]:
+    def rank(self, values: SeedValues) -> dict[str, int]:
         """Ranks from 1, shared by heads that cannot be told from the first of them."""
         sign = 1 if self.lower else -1
         return rank_values({name: sign * found for name, found in values.items()})
@@ -97,36 +99,36 @@ class Measure:
     @cached_property
     def ranks(self) -> list[dict[str, int]]:
         """The ranks in each column."""
-        return [self.rank(self.rankable(i)) for i in range(self.columns)]
+        return [self.rank(self.list_ranked_values(i)) for i in range(self.columns)]
 
     @property
-    def lists(self) -> bool:
+    def has_rankings(self) -> bool:
         """Whether two columns rank two heads or more."""
         return sum(len(ranks) > 1 for ranks in self.ranks) > 1
 
 
-def list_measures(comparison: Comparison) -> list[Measure]:
+def list_measures(comparison: Comparison) -> list[RankedMeasure]:
     """Prices at each level of information that two studies reach, then price, mi and gap."""
     levels = [measure_level(comparison.columns, level) for level in INFORMATION_LEVELS]
     return [
-        *(measure for measure in levels if measure.lists),
+        *(measure for measure in levels if measure.has_rankings),
         measure_groups(comparison, "d_nll"),
         measure_groups(comparison, "mi"),
         measure_groups(comparison, "shuffle_gap"),
     ]
 
 
-def choose_main(measures: Sequence[Measure]) -> Measure:
+def choose_main(measures: Sequence[RankedMeasure]) -> RankedMeasure:
     """The measure that is drawn: the price at the level that most heads reach, or else the first
     measure by which two studies rank two heads."""
     levels = [measure for measure in measures if measure.is_level]
     if levels:
         # prices differ most at the highest level
         return max(reversed(levels), key=lambda measure: min(map(len, measure.ranks)))
-    return next((measure for measure in measures if measure.lists), measures[0])
+    return next((measure for measure in measures if measure.has_rankings), measures[0])
 
 
-def measure_groups(comparison: Comparison, metric: str) -> Measure:
+def measure_groups(comparison: Comparison, metric: str) -> RankedMeasure:
     """A metric of every head. Ranked are heads that keep a code, with two seeds at least."""
     lines = []
     for row in comparison.compared if metric == "d_nll" else comparison.rows:
@@ -142,7 +144,9 @@ def measure_groups(comparison: Comparison, metric: str) -> Measure:
         notes = ["≥ " if bound else "" for bound in bounds]
         lines.append(Line(row.name, row.slot, row.count, values, ranked, notes))
     name = {"d_nll": "d_nll", "shuffle_gap": "gap"}.get(metric, metric)
-    return Measure(name, TITLES[metric], metric == "d_nll", len(comparison.columns), lines)
+    return RankedMeasure(
+        name, MEASURE_TITLES[metric], metric == "d_nll", len(comparison.columns), lines
+    )
 
 
 def is_ranked(row: Row, group: Group | None, values: pd.Series | None) -> bool:
@@ -155,7 +159,7 @@ def is_ranked(row: Row, group: Group | None, values: pd.Series | None) -> bool:
 # ---- equal information ---------------------------------------------------------------------------
 
 
-def measure_level(columns: Sequence[Column], level: float) -> Measure:
+def measure_level(columns: Sequence[Column], level: float) -> RankedMeasure:
     """nll minus plain's where the codes of heads carry `level` nats of mi."""
     found = [find_prices(column, level) for column in columns]
     labels = {key: label for prices in found for key, (label, _, _) in prices.items()}
@@ -169,10 +173,10 @@ def measure_level(columns: Sequence[Column], level: float) -> Measure:
         lines.append(Line(name, slots[key], count, values, enough, [""] * len(values)))
     shown = [line for line in lines if line.count > 1]
     title = f"nll − plain at {name_levels([level])} of mi"
-    return Measure(f"{LEVEL}{level:g}", title, True, len(columns), shown)
+    return RankedMeasure(f"{LEVEL_PREFIX}{level:g}", title, True, len(columns), shown)
 
 
-def find_prices(column: Column, level: float) -> dict[Key, tuple[str, str, pd.Series]]:
+def find_prices(column: Column, level: float) -> dict[HeadKey, tuple[str, str, pd.Series]]:
     """Label, slot and prices of each curve of a column; its key has no value of the knob."""
     points = column.points
     prices = values_at(points, level) if len(points) else {}
@@ -184,7 +188,7 @@ def find_prices(column: Column, level: float) -> dict[Key, tuple[str, str, pd.Se
             others = (text for text in first["override_list"] if text.partition("=")[0] != knob)
             knobs = tuple(sorted((k, v) for k, v in first["knobs"].items() if k != knob))
             settings = (text for text in others if text.partition("=")[0] not in first["knobs"])
-            key = Key(first["head"], knobs, tuple(sorted(settings)))
+            key = HeadKey(first["head"], knobs, tuple(sorted(settings)))
             found[key] = (first["label"], first["slot"], prices[str(curve)])
     return found
 

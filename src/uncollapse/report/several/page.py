@@ -21,7 +21,7 @@ from uncollapse.report.files import (
 from uncollapse.report.several.answers import answer_questions_of_studies
 from uncollapse.report.several.chart import draw_slopes
 from uncollapse.report.several.columns import Comparison, compare_studies, read_studies
-from uncollapse.report.several.measures import Measure, choose_main, list_measures
+from uncollapse.report.several.measures import RankedMeasure, choose_main, list_measures
 from uncollapse.report.several.tables import build_tables_of_studies, describe_measure, list_rows
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.files import encode_table
@@ -30,9 +30,9 @@ from uncollapse.report.tokens import SLOT_TOKENS
 from uncollapse.runs.layout import study_folder
 from uncollapse.runs.rules import DEFAULT_RULE
 
-TEMPLATE, STYLE = "several.html", "several.css"
-MOST_NAME = 120  # characters of the folder's name
-MOST_NOTES = 20  # notes on files of one study
+SEVERAL_TEMPLATE, SEVERAL_STYLE = "several.html", "several.css"
+MOST_FOLDER_NAME = 120  # characters of the folder's name
+MOST_STUDY_NOTES = 20  # notes on files of one study
 
 
 def write_comparison(
@@ -55,7 +55,7 @@ def write_comparison(
     answers = answer_questions_of_studies(comparison, measures)
     tables = build_tables_of_studies(comparison, measures)
     page = render_comparison(comparison, measures, answers, tables, offline=place is None)
-    summary = format_sentences(answers)
+    summary = format_answers(answers)
     if place is None:
         assert to_file is not None
         write_atomic(to_file, page.encode())
@@ -86,9 +86,9 @@ def choose_folder(folders: Sequence[Path], rule: str) -> Path:
             "a file"
         )
     name = "-".join(["report", *(clean_name(place.name) for place in places)])
-    if len(name.encode()) > MOST_NAME:
+    if len(name.encode()) > MOST_FOLDER_NAME:
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        name = f"{name.encode()[: MOST_NAME - 9].decode(errors='ignore')}-{digest}"
+        name = f"{name.encode()[: MOST_FOLDER_NAME - 9].decode(errors='ignore')}-{digest}"
     return parent / (name if rule == DEFAULT_RULE else f"{name},{rule}")
 
 
@@ -102,17 +102,17 @@ def clean_name(text: str) -> str:
 
 def render_comparison(
     comparison: Comparison,
-    measures: Sequence[Measure],
+    measures: Sequence[RankedMeasure],
     answers: Sequence[Answer],
     tables: Sequence[Table],
     offline: bool,
 ) -> str:
     """The HTML of the page; offline: without links to tables."""
-    style = f"{read_style()}\n{(HERE / STYLE).read_text(encoding='utf-8')}"
+    style = f"{read_style()}\n{(HERE / SEVERAL_STYLE).read_text(encoding='utf-8')}"
     names = [column.name for column in comparison.columns]
     main = choose_main(measures)
     chart = draw_slopes(main, names)
-    return load_template(TEMPLATE).render(
+    return load_template(SEVERAL_TEMPLATE).render(
         mark=PAGE_MARK,
         policy=f"{STRICT}; style-src {hash_source(style)}",
         style=style,
@@ -125,18 +125,18 @@ def render_comparison(
         rows={measure.name: list_rows(measure) for measure in measures},
         described={measure.name: describe_measure(measure) for measure in measures},
         tables={table.name: table for table in tables},
-        single=[describe_single(comparison, i) for i in range(len(names))],
+        single=[list_unshared(comparison, i) for i in range(len(names))],
         notes=[
             clean_text(f"{column}: {note}", 600)
             for column, notes in list_notes(comparison).items()
-            for note in notes[:MOST_NOTES]
+            for note in notes[:MOST_STUDY_NOTES]
         ],
         slots=SLOT_TOKENS,
         offline=offline,
     )
 
 
-def describe_single(comparison: Comparison, column: int) -> list[str]:
+def list_unshared(comparison: Comparison, column: int) -> list[str]:
     """The names of the heads that only one column has."""
     return [row.name for row in comparison.single if row.groups[column] is not None]
 
@@ -147,7 +147,7 @@ def list_notes(comparison: Comparison) -> dict[str, list[str]]:
     return {study.name: study.notes for study in studies.values()}
 
 
-def format_sentences(answers: Sequence[Answer]) -> str:
+def format_answers(answers: Sequence[Answer]) -> str:
     """The sentences for the terminal."""
     lines = []
     for answer in answers:

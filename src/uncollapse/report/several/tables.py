@@ -17,14 +17,14 @@ from uncollapse.report.several.answers import (
     name_pair,
 )
 from uncollapse.report.several.columns import Comparison
-from uncollapse.report.several.measures import Line, Measure, interval_of
+from uncollapse.report.several.measures import Line, RankedMeasure, interval_of
 from uncollapse.report.tables import Table
 from uncollapse.report.text import number_repeats
 
 SIGNED = ("d_nll", "at_")  # names of measures that are differences begin so
 
 
-class Cell(NamedTuple):
+class RankedCell(NamedTuple):
     """A value as text, and its rank; '' where it has none."""
 
     text: str
@@ -36,19 +36,19 @@ class MeasureRow(NamedTuple):
 
     name: str
     slot: str
-    cells: list[Cell]
+    cells: list[RankedCell]
 
 
-def list_rows(measure: Measure) -> list[MeasureRow]:
+def list_rows(measure: RankedMeasure) -> list[MeasureRow]:
     """The heads with a value, by their mean rank; heads without a rank last."""
     lines = [line for line in measure.lines if any(found is not None for found in line.values)]
     return [
-        MeasureRow(line.name, line.slot, make_cells(measure, line))
+        MeasureRow(line.name, line.slot, make_ranked_cells(measure, line))
         for line in sorted(lines, key=lambda line: mean_rank(measure, line))
     ]
 
 
-def mean_rank(measure: Measure, line: Line) -> tuple[bool, float, float]:
+def mean_rank(measure: RankedMeasure, line: Line) -> tuple[bool, float, float]:
     """A sort key: heads that every study of theirs ranks first, by their mean rank and value."""
     ranks = [found[line.name] for found in measure.ranks if line.name in found]
     means = [values.mean() for values in line.values if values is not None]
@@ -57,18 +57,20 @@ def mean_rank(measure: Measure, line: Line) -> tuple[bool, float, float]:
     return len(ranks) < line.count, rank, value if measure.lower else -value
 
 
-def make_cells(measure: Measure, line: Line) -> list[Cell]:
+def make_ranked_cells(measure: RankedMeasure, line: Line) -> list[RankedCell]:
     """The value of a head in each column, with its rank there."""
     sign = "+" if measure.name.startswith(SIGNED) else ""
     cells = []
     for values, note, ranks in zip(line.values, line.notes, measure.ranks, strict=True):
         mean, half = interval_of(values)
         text = note + format_interval(mean, half, sign) if np.isfinite(mean) else MISSING
-        cells.append(Cell(text, str(ranks.get(line.name, ""))))
+        cells.append(RankedCell(text, str(ranks.get(line.name, ""))))
     return cells
 
 
-def build_tables_of_studies(comparison: Comparison, measures: Sequence[Measure]) -> list[Table]:
+def build_tables_of_studies(
+    comparison: Comparison, measures: Sequence[RankedMeasure]
+) -> list[Table]:
     """All tables, as files have them."""
     names = [column.name for column in comparison.columns]
     return [
@@ -78,7 +80,7 @@ def build_tables_of_studies(comparison: Comparison, measures: Sequence[Measure])
     ]
 
 
-def measure_table(measure: Measure, names: Sequence[str]) -> Table:
+def measure_table(measure: RankedMeasure, names: Sequence[str]) -> Table:
     """One row per head: its value and rank in each study."""
     rows = list_rows(measure)
     text = pd.DataFrame(
@@ -95,7 +97,7 @@ def measure_table(measure: Measure, names: Sequence[str]) -> Table:
     return Table(measure.name, describe_measure(measure), numbers, text)
 
 
-def describe_line(measure: Measure, line: Line, names: Sequence[str]) -> dict[str, object]:
+def describe_line(measure: RankedMeasure, line: Line, names: Sequence[str]) -> dict[str, object]:
     """The numbers of a row: mean, half-width, seeds and rank in each study."""
     found: dict[str, object] = {"head": line.name, "slot": line.slot}
     for i, name in enumerate(names):
@@ -115,7 +117,7 @@ def rename_head(names: Sequence[str]) -> list[str]:
     return number_repeats(["head", *names])[1:]
 
 
-def describe_measure(measure: Measure) -> str:
+def describe_measure(measure: RankedMeasure) -> str:
     """What the cells of a measure are, for the files and below its table."""
     what = {
         "d_nll": "nll minus plain's, paired by seed, at the settings that were run",
@@ -131,7 +133,7 @@ def describe_measure(measure: Measure) -> str:
     return f"{text}: nats, mean ± half-width of the 95 % t-interval, and rank ({order})."
 
 
-def agreement_table(comparison: Comparison, measures: Sequence[Measure]) -> Table:
+def agreement_table(comparison: Comparison, measures: Sequence[RankedMeasure]) -> Table:
     """Spearman's rho by each measure, of each pair of studies."""
     columns = comparison.columns
     found = {measure.name: compare_pairs(measure) for measure in measures}
