@@ -28,7 +28,8 @@ from uncollapse.report.several.agreement import (
     spearman,
     spearman_interval,
 )
-from uncollapse.report.several.answers import answer_questions_of_studies, format_p
+from uncollapse.report.several.agreement_answers import format_p
+from uncollapse.report.several.answers import answer_questions_of_studies
 from uncollapse.report.several.chart import draw_slopes, place_heads
 from uncollapse.report.several.columns import Comparison, compare_studies, is_of_head
 from uncollapse.report.several.measures import RankedMeasure, choose_main, list_measures

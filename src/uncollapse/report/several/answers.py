@@ -1,17 +1,13 @@
 """What several studies say together, in sentences; each abstains where it cannot know."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from uncollapse.report.answers.answer import (
-    OWN_WORDS,
     Answer,
     agree,
     capitalise,
     count_seeds,
-    format_interval,
     format_span,
     list_names,
     plain_command,
@@ -19,20 +15,14 @@ from uncollapse.report.answers.answer import (
 from uncollapse.report.answers.collapse import COLLAPSED, judge_code
 from uncollapse.report.data_sets import compare_data
 from uncollapse.report.notes import unconverged
-from uncollapse.report.several.agreement import (
-    FEWEST_HEADS,
-    Agreement,
-    compare_all,
-    compare_pairs,
-    find_significant_pairs,
-)
+from uncollapse.report.several.agreement import FEWEST_HEADS
+from uncollapse.report.several.agreement_answers import describe_agreement, describe_orders
 from uncollapse.report.several.columns import Column, Comparison, Row
-from uncollapse.report.several.measures import RankedMeasure, choose_main
+from uncollapse.report.several.commands import frontier_command, missing_command, seeds_command
+from uncollapse.report.several.measures import RankedMeasure
 from uncollapse.report.stats import SAMPLED_BY, by_group, t_interval
 
 MOST_COMMANDS = 3  # of one kind, for the first studies that need one
-MOST_HEADS_TYPED = 8  # in one command
-LEVELS_TYPED = "1,2,3"  # three values of the knob make a frontier
 
 
 def answer_questions_of_studies(
@@ -93,12 +83,12 @@ def describe_plains(comparison: Comparison, measures: Sequence[RankedMeasure]) -
 def describe_common(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """How many heads the studies share; a command where that is too few to compare rankings."""
     total = len(comparison.columns)
-    every = [row.name for row in find_remedies(comparison) if row.count == total]
+    every = [row.name for row in comparison.remedies if row.count == total]
     if len(every) >= FEWEST_HEADS:
         return []
     where = "both studies" if total == 2 else f"all {total} studies"
     # names may contain braces, so texts are no templates
-    if not find_remedies(comparison):
+    if not comparison.remedies:
         text = "No remedy was run with the same settings in two studies, so nothing is ranked"
     elif not every:
         text = f"No remedy was run with the same settings in {where}"
@@ -112,14 +102,9 @@ def describe_common(comparison: Comparison, measures: Sequence[RankedMeasure]) -
     return [Answer("unknown", f"{text}{hint}.", "studies", missing_command(comparison))]
 
 
-def find_remedies(comparison: Comparison) -> list[Row]:
-    """The rows of heads other than plain and the baselines."""
-    return [row for row in comparison.compared if row.slot != "baseline"]
-
-
 def describe_keeping(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """Which heads keep a code in every study that ran them, in some only, and in none."""
-    rows = find_remedies(comparison)
+    rows = comparison.remedies
     if not rows:
         return []
     sets: dict[str, list[str]] = {"all": [], "some": [], "none": [], "open": []}
@@ -226,7 +211,7 @@ def describe_first(measure: RankedMeasure, column: int) -> str:
 
 def describe_no_frontier(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
     """Why prices at equal information are not known, and the command that would answer."""
-    if any(measure.is_level for measure in measures) or not find_remedies(comparison):
+    if any(measure.is_level for measure in measures) or not comparison.remedies:
         return []
     lacking = [
         column for column in comparison.columns if not column.plain.empty and column.points.empty
@@ -239,143 +224,7 @@ def describe_no_frontier(comparison: Comparison, measures: Sequence[RankedMeasur
         f"{agree(len(lacking), 'lack')}."
     )
     first = lacking[0]
-    return [Answer("unknown", text, "d_nll", frontier_command(first, find_remedies(comparison)))]
-
-
-# ---- agreement -----------------------------------------------------------------------------------
-
-
-def describe_agreement(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
-    """Whether the ranking by price carries over from one study to the other."""
-    main = choose_main(measures)
-    if not main.is_price:
-        return []
-    pairs = compare_pairs(main)
-    by = f"by {main.title}"
-    if len(pairs) == 1:
-        return describe_pair(comparison, pairs[0], by)
-    return describe_pairs(comparison, main, pairs, by)
-
-
-def describe_pair(comparison: Comparison, pair: Agreement, by: str) -> list[Answer]:
-    """Whether the ranking of two studies agrees; nothing if they share too few heads."""
-    names = name_pair(comparison, pair)
-    # too few common heads were reported already
-    if pair.n < FEWEST_HEADS:
-        if len(find_remedies(comparison)) < FEWEST_HEADS:
-            return []
-        text = (
-            f"Whether the ranking {by} carries over between {names} is open: {pair.n} "
-            f"{agree(pair.n, 'heads keep', 'head keeps')} a code and have two seeds in both."
-        )
-        return [Answer("unknown", text, "agreement")]
-    found = format_agreement(pair)
-    if pair.tied:
-        text = (
-            f"Whether the ranking {by} carries over between {names} is open: in one of them no "
-            f"head can be told from the first ({found})."
-        )
-        return [Answer("unknown", text, "agreement")]
-    if not find_significant_pairs([pair]):
-        few = "; with 4 heads even the same order has p = 0.083" if pair.n == FEWEST_HEADS else ""
-        text = f"No agreement of the rankings {by} of {names} is shown: {found}{few}."
-        return [Answer("unknown", text, "agreement")]
-    said = "carries over between" if pair.rho > 0 else "is reversed between"
-    return [Answer("answer", f"The ranking {by} {said} {names}: {found}.", "agreement")]
-
-
-def describe_pairs(
-    comparison: Comparison, measure: RankedMeasure, pairs: Sequence[Agreement], by: str
-) -> list[Answer]:
-    """Kendall's W of three studies or more, and which of their pairs agree."""
-    answers = []
-    every = compare_all(measure)
-    if every.n >= FEWEST_HEADS:
-        found = f"Kendall's W = {every.w:.2f} over {every.n} heads, {format_p(every.p)}"
-        if every.tied:
-            text = (
-                f"Whether the ranking {by} is the same in all studies is open: in one of them no "
-                f"head can be told from the first ({found})."
-            )
-            answers.append(Answer("unknown", text, "agreement"))
-        elif every.p < 0.05:
-            text = f"The rankings {by} of all {measure.columns} studies agree: {found}."
-            answers.append(Answer("answer", text, "agreement"))
-        else:
-            text = f"No agreement {by} of all {measure.columns} studies is shown: {found}."
-            answers.append(Answer("unknown", text, "agreement"))
-    tested = [pair for pair in pairs if pair.n >= FEWEST_HEADS]
-    if not tested:
-        if not answers and len(find_remedies(comparison)) >= FEWEST_HEADS:
-            text = (
-                f"Whether the ranking {by} carries over is open: no two studies share "
-                f"{FEWEST_HEADS} heads that keep a code there and have two seeds."
-            )
-            answers.append(Answer("unknown", text, "agreement"))
-        return answers
-    clear = find_significant_pairs(tested)
-    shown = [f"{name_pair(comparison, pair)} ({format_agreement(pair)})" for pair in clear]
-    total = f"{len(tested)} {agree(len(tested), 'pairs', 'pair')} of studies"
-    if shown:
-        text = f"Of {total}, the ranking {by} carries over, after Holm's adjustment, between "
-        answers.append(Answer("answer", f"{text}{list_names(shown)}.", "agreement"))
-    else:
-        low, high = min(pair.rho for pair in tested), max(pair.rho for pair in tested)
-        text = (
-            f"Of {total} that share {FEWEST_HEADS} heads or more, none has rankings {by} that "
-            f"agree significantly, after Holm's adjustment: Spearman's rho is {format_rho(low)} to "
-            f"{format_rho(high)}."
-        )
-        if low == high:
-            pair = tested[0]
-            text = (
-                f"{name_pair(comparison, pair)} are the only studies that share {FEWEST_HEADS} "
-                f"heads or more; no agreement of their rankings {by} is shown: "
-                f"{format_agreement(pair)}."
-            )
-        answers.append(Answer("unknown", text, "agreement"))
-    return answers
-
-
-def describe_orders(comparison: Comparison, measures: Sequence[RankedMeasure]) -> list[Answer]:
-    """Whether the rankings by mi and by gap agree, of two studies that share enough heads."""
-    if len(comparison.columns) != 2:
-        return []
-    parts = []
-    for measure in measures:
-        if not measure.is_price:
-            (pair,) = compare_pairs(measure)
-            if pair.n >= FEWEST_HEADS:
-                parts.append(f"by {measure.title} {format_agreement(pair)}")
-    if not parts:
-        return []
-    text = f"Order of the heads by what their codes keep: {'; '.join(parts)}."
-    return [Answer("answer", text, "agreement")]
-
-
-def name_pair(comparison: Comparison, pair: Agreement) -> str:
-    columns = comparison.columns
-    return f"{columns[pair.one].name} and {columns[pair.other].name}"
-
-
-def format_agreement(pair: Agreement) -> str:
-    """'Spearman's rho = 0.83 (0.31 to 0.97) over 7 heads, p = 0.03'."""
-    interval = ""
-    if np.isfinite(pair.low):
-        interval = f" ({format_rho(pair.low)} to {format_rho(pair.high)})"
-    rho = format_rho(pair.rho)
-    return f"Spearman's rho = {rho}{interval} over {pair.n} heads, {format_p(pair.p)}"
-
-
-def format_rho(rho: float) -> str:
-    return format_interval(rho, np.nan)
-
-
-def format_p(p: float) -> str:
-    """'p = 0.03', with one more digit where it is small."""
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.0995 else f"p = {p:.2f}"
+    return [Answer("unknown", text, "d_nll", frontier_command(first, comparison.remedies))]
 
 
 # ---- limits --------------------------------------------------------------------------------------
@@ -452,43 +301,6 @@ def count_by_column(comparison: Comparison, count: Callable[[Column], int]) -> s
     counts = [(count(column), len(column.runs), column.name) for column in comparison.columns]
     found = [f"{n} of {total} runs of {name}" for n, total, name in counts if n]
     return list_names(found) if found else ""
-
-
-# ---- commands ------------------------------------------------------------------------------------
-
-
-def vary_command(column: Column, heads: Iterable[str], words: str) -> str:
-    """The command of a column's first run, for other heads; '' if it was not recorded."""
-    first = column.runs.iloc[0]
-    own = {*OWN_WORDS, *first["knobs"]}
-    kept = [word for word in first["command"].split() if word.partition("=")[0] not in own]
-    names = list(dict.fromkeys(heads))[:MOST_HEADS_TYPED]
-    return f"{' '.join(kept)} head={','.join(names)} {words} -m" if kept and names else ""
-
-
-def missing_command(comparison: Comparison) -> str:
-    """The command that runs, in the study that lacks most heads, those of the others."""
-    rows = [row for row in comparison.rows if None in row.groups] or comparison.single
-    heads = [row for row in rows if row.slot != "baseline" and not row.key.settings]
-    lacking = [
-        list(dict.fromkeys(row.key.head for row in heads if row.groups[i] is None))
-        for i in range(len(comparison.columns))
-    ]
-    most = max(range(len(lacking)), key=lambda i: len(lacking[i]))
-    return vary_command(comparison.columns[most], lacking[most], "seed=0,1,2")
-
-
-def seeds_command(column: Column, rows: Sequence[Row]) -> str:
-    """The command that adds two seeds to the heads of a column."""
-    place = next(row for row in rows).groups
-    heads = ["plain", *(row.key.head for row in rows)] if place else []
-    return vary_command(column, heads, "seed=1,2")
-
-
-def frontier_command(column: Column, rows: Sequence[Row]) -> str:
-    """The command that runs heads at three values of their knobs."""
-    heads = [row.key.head for row in rows if row.key.knobs]
-    return vary_command(column, heads, f"level={LEVELS_TYPED} seed=0,1,2")
 
 
 def most_seeds(column: Column) -> int:

@@ -164,10 +164,8 @@ def draw_head(
                 f'<text class="label{hollow}" x="{at:.1f}" y="{place.y + 4:.1f}" '
                 f'text-anchor="{anchor}">{escape(label_head(measure, line, i))}</text>'
             )
-    return (
-        f'<g class="head slot-{token.css_name}"><title>{escape(describe_head_values(measure, line))}'
-        f"</title>{''.join(parts)}</g>"
-    )
+    title = escape(describe_head_values(measure, line))
+    return f'<g class="head slot-{token.css_name}"><title>{title}</title>{"".join(parts)}</g>'
 
 
 def label_head(measure: RankedMeasure, line: Line, column: int) -> str:

@@ -103,6 +103,11 @@ class Comparison:
         """The rows without plain, with which the others are compared."""
         return [row for row in self.rows if row.key.head != "plain"]
 
+    @property
+    def remedies(self) -> list[Row]:
+        """The rows of heads other than plain and the baselines."""
+        return [row for row in self.compared if row.slot != "baseline"]
+
 
 # ---- reading -------------------------------------------------------------------------------------
 

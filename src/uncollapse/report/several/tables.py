@@ -10,12 +10,8 @@ from uncollapse.metrics.catalogue import MISSING
 from uncollapse.report.answers.answer import MINUS, capitalise, format_interval
 from uncollapse.report.notes import OPEN
 from uncollapse.report.several.agreement import Agreement, compare_pairs
-from uncollapse.report.several.answers import (
-    describe_samples,
-    format_p,
-    format_rho,
-    name_pair,
-)
+from uncollapse.report.several.agreement_answers import format_p, format_rho, name_pair
+from uncollapse.report.several.answers import describe_samples
 from uncollapse.report.several.columns import Comparison
 from uncollapse.report.several.measures import Line, RankedMeasure, interval_of
 from uncollapse.report.tables import Table
