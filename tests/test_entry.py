@@ -137,7 +137,7 @@ REFUSED = {
     "scripts/evaluate.py": "the following arguments are required: folder",
     "scripts/evaluate.py x --samples many": "argument --samples: invalid int value: 'many'",
     "scripts/study.py pock x": "COMMAND: invalid choice: 'pock'; did you mean pack? allowed are",
-    "scripts/report.py a b": "b: not understood",
+    "scripts/report.py a --b": "--b: not understood",
     (
         "scripts/new_remedy.py mine --slot posterir"
     ): "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",

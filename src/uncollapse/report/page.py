@@ -87,6 +87,15 @@ def write_report(
     return report / "index.html", summary
 
 
+def build_page(folder: str | Path, rule: str = DEFAULT_RULE) -> bytes:
+    """The page of a study as it is now, without the figures, which take long to draw."""
+    study = read_study(folder, rule)
+    samples = all_samples(study.runs, study.notes)
+    facts = page_facts(study, build_tables(study.runs), [], samples, rule)
+    page, _ = fill_page(facts, list_pictures([], samples), linked=False)
+    return page
+
+
 def list_obsolete(figures: Iterable[Shown]) -> set[str]:
     """Files of earlier reports and earlier versions that this report may not have."""
     names = [figure.name for figure in figures]

@@ -7,13 +7,17 @@ down training on the same machine; what is being trained is read every two secon
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
 from uncollapse.console import format_row
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
-from uncollapse.report.server import Shown
+from uncollapse.report.assets import HERE, content_policy
+from uncollapse.report.files import load_template
+from uncollapse.report.server import Shown, open_server
+from uncollapse.report.text import clean_text
 from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, EVALUATIONS, FAILED, PACK, ROWS_FILE, SUMMARY, find_runs
 from uncollapse.runs.status import (
@@ -35,6 +39,44 @@ TAIL_BYTES = 200_000  # of the file of rows, in which its last row is looked for
 Stamps = tuple[tuple[str, int], ...]  # (file, time of its last change)
 
 
+def watch_study(folder: Path, rule: str, host: str, port: int) -> None:
+    """Serve the page of a study and follow its runs until Ctrl-C.
+
+    InputError if the port cannot be used.
+    """
+    from uncollapse.report.page import build_page
+
+    name = clean_text(folder.resolve().name)
+    follower = Follower(folder, partial(build_page, folder, rule), partial(render_reason, name))
+    follower.shown.frame = render_frame(name)
+    with open_server(host, port, follower.shown) as server:
+        follower.start()
+        print(f"{name} on {server.address} (Ctrl-C ends this)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            follower.ended.set()
+
+
+def render_frame(name: str) -> bytes:
+    """The frame around the page, which asks for news."""
+    script = (HERE / "scripts/watch.js").read_text(encoding="utf-8")
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
+    style = (HERE / "watch.css").read_text(encoding="utf-8")
+    rest = "connect-src 'self'; frame-src 'self'"
+    policy = f"{content_policy([script], [style], 'none')}; {rest}".replace("img-src none; ", "")
+    return (
+        load_template("watch.html")
+        .render(name=name, script=script, style=style, policy=policy)
+        .encode()
+    )
+
+
+def render_reason(name: str, reason: str) -> bytes:
+    """A page that says why there is no report yet."""
+    return load_template("watch_reason.html").render(name=name, reason=reason).encode()
+
+
 class Follower(Thread):
     """Keeps `shown` up to date from the folder of a study.
 
@@ -52,6 +94,7 @@ class Follower(Thread):
         self.built, self.cost = 0.0, 0.0  # when the page was built, and in how many seconds
 
     def run(self) -> None:
+        self.follow()
         while not self.ended.wait(INTERVAL):
             self.follow()
 

@@ -41,4 +41,6 @@ if (groups.length) {
     drawKnobs();
   });
 }
+// for the frame of `report --watch`, which hands over to the page of a later moment
+window.uncollapsePage = {state, set};
 document.documentElement.dataset.ready = String(Math.round(performance.now()));

@@ -1,0 +1,43 @@
+"""Commands that would answer what several studies leave open."""
+
+from collections.abc import Iterable, Sequence
+
+from uncollapse.report.answers.answer import OWN_WORDS
+from uncollapse.report.several.columns import Column, Comparison, Row
+
+MOST_HEADS_TYPED = 8  # in one command
+LEVELS_TYPED = "1,2,3"  # three values of the knob make a frontier
+
+
+def vary_command(column: Column, heads: Iterable[str], words: str) -> str:
+    """The command of a column's first run, for other heads; '' if it was not recorded."""
+    first = column.runs.iloc[0]
+    own = {*OWN_WORDS, *first["knobs"]}
+    kept = [word for word in first["command"].split() if word.partition("=")[0] not in own]
+    names = list(dict.fromkeys(heads))[:MOST_HEADS_TYPED]
+    return f"{' '.join(kept)} head={','.join(names)} {words} -m" if kept and names else ""
+
+
+def missing_command(comparison: Comparison) -> str:
+    """The command that runs, in the study that lacks most heads, those of the others."""
+    rows = [row for row in comparison.rows if None in row.groups] or comparison.single
+    heads = [row for row in rows if row.slot != "baseline" and not row.key.settings]
+    lacking = [
+        list(dict.fromkeys(row.key.head for row in heads if row.groups[i] is None))
+        for i in range(len(comparison.columns))
+    ]
+    most = max(range(len(lacking)), key=lambda i: len(lacking[i]))
+    return vary_command(comparison.columns[most], lacking[most], "seed=0,1,2")
+
+
+def seeds_command(column: Column, rows: Sequence[Row]) -> str:
+    """The command that adds two seeds to the heads of a column."""
+    place = next(row for row in rows).groups
+    heads = ["plain", *(row.key.head for row in rows)] if place else []
+    return vary_command(column, heads, "seed=1,2")
+
+
+def frontier_command(column: Column, rows: Sequence[Row]) -> str:
+    """The command that runs heads at three values of their knobs."""
+    heads = [row.key.head for row in rows if row.key.knobs]
+    return vary_command(column, heads, f"level={LEVELS_TYPED} seed=0,1,2")
