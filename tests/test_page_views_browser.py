@@ -489,7 +489,7 @@ def test_compressed_data_are_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch, open_page: OpenPage
 ) -> None:
     monkeypatch.setattr("uncollapse.report.page_data.MOST_PLAIN", 10)
-    page = open_page(write_page(folder) / "single.html")
+    page = open_page(write_page(folder) / "index.html")
     assert page.locator("#data").get_attribute("type") == "application/gzip"
     page.locator("html[data-ready]").wait_for(state="attached")
     assert len(list_panels(page)) == 7

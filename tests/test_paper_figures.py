@@ -54,7 +54,7 @@ def two_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_head_has_the_colour_and_marker_of_the_page(study: Study) -> None:
-    data = make_page_data(study.runs, make_head_table(study.runs))
+    data = make_page_data(study, make_head_table(study.runs))
     tokens = {group["name"]: data["slots"][group["slot"]] for group in data["groups"]}
     for order, group in study.runs.groupby("order"):
         token, style = tokens[group["group"].iloc[0]], style_of(group)

@@ -1,11 +1,15 @@
 """Samples of several heads for the same input."""
 
 from uncollapse.report.samples import Sampled
-from uncollapse.report.side_by_side import arrange_views
+from uncollapse.report.side_by_side import ComparedView, arrange_views
 
 
 def view(title: str, *lines: list[str]) -> Sampled:
     return Sampled(title, "caption", [["", *lines[0]], *(["n", *line] for line in lines[1:])])
+
+
+def arrange_twice(sampled: Sampled) -> list[ComparedView]:
+    return arrange_views([("plain", [sampled]), ("bn", [sampled])]).texts
 
 
 def test_heads_stand_below_each_other_for_each_input() -> None:
@@ -14,8 +18,9 @@ def test_heads_stand_below_each_other_for_each_input() -> None:
         ("plain", [view("Reconstructions", header, ["a b", "x", "y"], ["c", "z", "w"])]),
         ("bn", [view("Reconstructions", header, ["a b", "a b", "a"], ["c", "c"])]),
     ]
-    (found,), pictures = arrange_views(samples)
-    assert pictures == [] and found.columns == header[1:]
+    compared = arrange_views(samples)
+    (found,) = compared.texts
+    assert compared.pictures == [] and found.columns == header[1:]
     assert [compared.name for compared in found.inputs] == ["1: a b", "2: c"]
     assert found.inputs[0].rows == [("plain", ["x", "y"]), ("bn", ["a b", "a"])]
     # a damaged line lacks its last cell
@@ -25,18 +30,19 @@ def test_heads_stand_below_each_other_for_each_input() -> None:
 def test_both_ends_of_an_interpolation_are_its_input() -> None:
     header = ["test", "0.00", "1.00", "test"]
     lines = [header, ["a", "a", "b", "b"]]
-    (found,), _ = arrange_views([("plain", [view("Interpolations", *lines)])])
+    (found,) = arrange_twice(view("Interpolations", *lines))
     assert found.columns == ["0.00", "1.00"] and found.inputs[0].name == "1: a → b"
 
 
 def test_codes_of_the_prior_have_a_number_only() -> None:
-    (found,), _ = arrange_views([("plain", [view("Prior", ["drawn", "most likely"], ["a", "b"])])])
-    assert found.inputs[0].name == "1" and found.inputs[0].rows == [("plain", ["a", "b"])]
+    (found,) = arrange_twice(view("Prior", ["drawn", "most likely"], ["a", "b"]))
+    assert found.inputs[0].name == "1"
+    assert found.inputs[0].rows == [("plain", ["a", "b"]), ("bn", ["a", "b"])]
 
 
 def test_groups_with_other_inputs_are_apart() -> None:
     one, other = (view("Reconstructions", ["test", "mean"], [text, "x"]) for text in "ab")
-    found, _ = arrange_views([("one", [one]), ("other", [other])])
+    found = arrange_views([("one", [one]), ("other", [other])]).texts
     assert [[group for group, _ in v.inputs[0].rows] for v in found] == [["one"], ["other"]]
 
 
@@ -48,5 +54,13 @@ def test_pictures_are_listed_by_view_and_traversals_left_to_each_head() -> None:
         ("plain", [picture("Reconstructions", "0"), view("Traversal", ["5%"], ["a"])]),
         ("bn", [picture("Reconstructions", "1"), Sampled("Prior", "caption", [["", "drawn"]])]),
     ]
-    texts, (found,) = arrange_views(samples)
-    assert texts == [] and found.pictures == [("plain", "0"), ("bn", "1")]
+    compared = arrange_views(samples)
+    (found,) = compared.pictures
+    assert compared.texts == [] and found.pictures == [("plain", "0"), ("bn", "1")]
+    # a picture stands on the page once
+    assert compared.shows(samples[0][1][0]) and not compared.shows(samples[0][1][1])
+
+
+def test_a_single_head_is_not_compared() -> None:
+    compared = arrange_views([("plain", [view("Prior", ["drawn"], ["a"])])])
+    assert compared.texts == compared.pictures == []

@@ -34,6 +34,7 @@ from uncollapse.report.remedies import describe_remedies
 from uncollapse.report.rendering import GroupSamples, describe_size, fill_page, list_pictures
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.samples import all_samples
+from uncollapse.report.side_by_side import arrange_views
 from uncollapse.report.stats import finished
 from uncollapse.report.style import FIGURE_FORMATS
 from uncollapse.report.tables import Table, build_tables
@@ -153,6 +154,7 @@ def page_facts(
         "figure_commands": {figure.name: command(figure.name) for figure in figures},
         "plane_command": command(PLANE),
         "samples": list(samples),
+        "compared": arrange_views(list(samples)),
         "tables": {table.name: table for table in tables},
         "counts": status_counts(runs),
         "open_runs": unended.head(MOST_OPEN).to_dict("records"),

@@ -5,7 +5,7 @@ takes the codes of the prior from the same stream. Pictures need no arranging: t
 inputs, so grids stand beside each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from uncollapse.report.samples import Sampled
@@ -48,10 +48,25 @@ class ComparedPictures:
     pictures: list[tuple[str, str]]  # a group and its picture
 
 
-def arrange_views(
-    samples: Iterable[tuple[str, list[Sampled]]],
-) -> tuple[list[ComparedView], list[ComparedPictures]]:
+@dataclass
+class ComparedSamples:
+    """The samples of several heads, arranged by input."""
+
+    texts: list[ComparedView]
+    pictures: list[ComparedPictures]
+
+    def shows(self, view: Sampled) -> bool:
+        """Whether a view of a head stands among those of other heads; pictures stand there only.
+
+        Lines of text are short, and are shown for each head as well.
+        """
+        return any(name == view.picture for row in self.pictures for _, name in row.pictures)
+
+
+def arrange_views(samples: Sequence[tuple[str, list[Sampled]]]) -> ComparedSamples:
     """The views of all groups by title: those of text by input, and those of pictures."""
+    if len(samples) < 2:  # nothing to compare with
+        return ComparedSamples([], [])
     texts: dict[tuple[str, tuple[str, ...]], ComparedView] = {}
     pictures: dict[str, ComparedPictures] = {}
     for group, views in samples:
@@ -63,7 +78,7 @@ def arrange_views(
                 pictures.setdefault(view.title, compared).pictures.append((group, view.picture))
             elif len(view.lines) > 1:
                 add_text(texts, group, view)
-    return list(texts.values()), list(pictures.values())
+    return ComparedSamples(list(texts.values()), list(pictures.values()))
 
 
 def add_text(

@@ -63,8 +63,7 @@ def render_frame(name: str) -> bytes:
     script = (HERE / "scripts/watch.js").read_text(encoding="utf-8")
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
     style = (HERE / "watch.css").read_text(encoding="utf-8")
-    rest = "connect-src 'self'; frame-src 'self'"
-    policy = f"{content_policy([script], [style], 'none')}; {rest}".replace("img-src none; ", "")
+    policy = content_policy([script], [style], "'none'") + "; connect-src 'self'; frame-src 'self'"
     return (
         load_template("watch.html")
         .render(name=name, script=script, style=style, policy=policy)

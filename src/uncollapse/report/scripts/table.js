@@ -161,7 +161,11 @@ function startTable() {
     const isOn = () => state.shown.has(slot);
     find("slots").append(makeToggle([makeGlyph(slot), slot], ["shown"], isOn, change));
   }
-  find("text").addEventListener("input", () => set({text: find("text").value.toLowerCase()}));
+  const field = find("text");
+  field.addEventListener("input", () => set({text: field.value.toLowerCase()}));
+  follow(["text"], () => {
+    if (field.value.toLowerCase() !== state.text) field.value = state.text;
+  });
   find("columns").addEventListener("click", () => set({all: !state.all}));
   find("more").addEventListener("click", () => set({more: !state.more}));
   follow(["all"], () => {

@@ -4,7 +4,7 @@
 const EVERY = 2000; // milliseconds
 const WAIT = 20000; // for an answer
 // what a reader has chosen on the page and its address does not keep
-const KEPT = ["shown", "text", "sort", "down", "all", "more", "box"];
+const KEPT = ["shown", "text", "sort", "down", "all", "more", "box", "brushes"];
 
 const find = (id) => document.getElementById(id);
 let frame = null; // that shows the page
@@ -53,10 +53,19 @@ function keepState(from, to) {
   to.scrollTo(from.scrollX, from.scrollY);
 }
 
+// the scripts of a page may end after it is loaded; a page without data has none
+async function untilReady({contentDocument: page}) {
+  for (let tried = 0; tried < 100 && page?.getElementById("data"); tried += 1) {
+    if (page.documentElement.dataset.ready) return;
+    await new Promise((resolve) => { setTimeout(resolve, 100); });
+  }
+}
+
 function takePage(tag) {
   const address = frame ? frame.contentWindow.location.hash : location.hash;
   const next = element("iframe", {title: "Report", className: frame ? "next" : ""});
-  next.addEventListener("load", () => {
+  next.addEventListener("load", async () => {
+    await untilReady(next);
     // a page that could not be loaded leaves the old one in place
     if (!next.contentDocument?.querySelector("main")) {
       next.remove();
