@@ -223,8 +223,8 @@ def test_figure_is_written_to_the_report_by_default(study: Study) -> None:
         (["--figure", "usage", "--width", "4"], "--width=4: allowed are page, column"),
         (["--figure", "usage", "--to", "a.gif"], "ending=gif: allowed are pdf, svg, png"),
         (["--figure", "usage", "--to", "no/where.pdf"], "no is not a folder"),
-        (["--figure", "usage", "--single"], "--single belongs to a report"),
-        (["--to", "a.pdf"], "--to belongs to --figure NAME"),
+        (["--figure", "usage", "--single"], "--figure and --single do not go together"),
+        (["--to", "a.pdf"], "--to belongs to --figure"),
         (["--figure", "tau_grid"], "two or more values of tau"),
     ],
 )
