@@ -256,12 +256,14 @@ HYDRA_REFUSES = {
     "hydra/launcher=jobib -m": (
         "hydra/launcher=jobib: no such option; did you mean joblib? allowed are basic, "
     ),
-    "hydra/launcher=submitit_slurm -m": (
-        "hydra/launcher=submitit_slurm: this launcher is not installed; "
+    "hydra/launcher=ray -m": (
+        "hydra/launcher=ray needs ray, which is not installed; pip install 'uncollapse[ray]'"
+    ),
+    "hydra/launcher=slurm_cpu -m": (
+        "hydra/launcher=slurm_cpu needs submitit, which is not installed; "
         "pip install 'uncollapse[slurm]'"
     ),
-    "hydra/launcher=ray": "this launcher is not installed; pip install 'uncollapse[ray]'",
-    "hydra/launcher=submitit_slrum -m": "did you mean submitit_slurm? allowed are basic, ",
+    "hydra/launcher=slurm_cup -m": "did you mean slurm_cpu? allowed are basic, ",
     "hydra.run.dri=x": "hydra.run.dri=x: no such key; did you mean hydra.run.dir?",
     "label=${foo}": "label: Interpolation key 'foo' not found",
     "-m results=${foo}": "results: Interpolation key 'foo' not found",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_page_browser import browser, open_page, pytestmark  # noqa: F401  (fixtures)
 from test_report import write_run
 from test_report_text import HOSTILE, put_config
 from test_several_page import report, studies  # noqa: F401

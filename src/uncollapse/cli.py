@@ -11,7 +11,6 @@ from uncollapse.command_words import check_command_words
 from uncollapse.config import HYDRA_KEYS
 from uncollapse.config.sections import describe_unknown_key
 from uncollapse.errors import InputError, did_you_mean, first_line, shorten
-from uncollapse.extras import LAUNCHERS
 from uncollapse.plugins import read_project
 
 if TYPE_CHECKING:
@@ -71,11 +70,7 @@ def describe_refusal(error: BaseException, words: list[str]) -> str:
         if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
             group, _, option = cause.missing_cfg_file.removesuffix(".yaml").rpartition("/")
             allowed = sorted(cause.options)
-            launchers = LAUNCHERS if group == "hydra/launcher" else {}
-            if extra := launchers.get(option):
-                command = f"pip install 'uncollapse[{extra}]'"
-                return f"{group}={option}: this launcher is not installed; {command}"
-            hint = did_you_mean(option, [*allowed, *launchers])
+            hint = did_you_mean(option, allowed)
             return f"{group}={option}: no such option; {hint}allowed are {', '.join(allowed)}"
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return describe_refused_key(cause, words)

@@ -4,14 +4,7 @@ from importlib.util import find_spec
 
 from uncollapse.errors import InputError
 
-EXTRAS = {"wandb": "wandb"}  # module -> extra; others: harness
-# launcher of Hydra -> extra
-LAUNCHERS = {
-    "submitit_local": "slurm",
-    "submitit_slurm": "slurm",
-    "ray": "ray",
-    "ray_aws": "ray",
-}
+EXTRAS = {"wandb": "wandb", "submitit": "slurm", "ray": "ray"}  # module -> extra; others: harness
 HARNESS = (
     "hydra", "omegaconf", "yaml", "pandas", "matplotlib", "datasets", "pyarrow", "rich", "jinja2",
     "tabulate", "sklearn", "sacrebleu", "safetensors", "tokenizers", "antlr4",
