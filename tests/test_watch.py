@@ -10,7 +10,7 @@ import pytest
 from test_status import NOW, start_run, write_sign
 
 from uncollapse.errors import InputError
-from uncollapse.report.server import LOCAL, Server, Shown, open_server
+from uncollapse.report.server import LOCAL, Served, Server, open_server
 from uncollapse.report.watch import Follower, read_last_row
 from uncollapse.runs import heartbeat
 
@@ -20,7 +20,7 @@ def serve() -> Iterator:
     """serve(shown, host) starts a server on a free port."""
     servers = []
 
-    def start(shown: Shown, host: str = LOCAL) -> Server:
+    def start(shown: Served, host: str = LOCAL) -> Server:
         server = open_server(host, 0, shown)
         servers.append(server)
         Thread(target=server.serve_forever, daemon=True).start()
@@ -39,7 +39,7 @@ def ask(server: Server, path: str, **headers: str) -> http.client.HTTPResponse:
 
 
 def test_page_and_status_are_given_out_once(serve) -> None:
-    shown = Shown(b"frame", b"<p>page</p>", b'{"head": "x"}')
+    shown = Served(b"frame", b"<p>page</p>", b'{"head": "x"}')
     server = serve(shown)
     assert server.address == f"http://127.0.0.1:{server.server_address[1]}/"
     assert ask(server, "/").read() == b"frame"
@@ -57,18 +57,18 @@ def test_page_and_status_are_given_out_once(serve) -> None:
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/../runs", "/index.html", "/%2e%2e/"])
 def test_nothing_else_is_given_out(path: str, serve) -> None:
-    assert ask(serve(Shown()), path).status == 404
+    assert ask(serve(Served()), path).status == 404
 
 
 def test_name_of_another_site_is_refused(serve) -> None:
     """A page elsewhere cannot read the study by giving its own name the address 127.0.0.1."""
-    server = serve(Shown(b"page"))
+    server = serve(Served(b"page"))
     assert ask(server, "/", Host="evil.example").status == 403
     assert ask(server, "/", Host="localhost:8765").status == 200
 
 
 def test_other_interfaces_need_the_token(serve) -> None:
-    server = serve(Shown(b"page"), "0.0.0.0")
+    server = serve(Served(b"page"), "0.0.0.0")
     assert ask(server, "/").status == 403
     assert ask(server, "/?token=guess").status == 403
     assert ask(server, "/status.json", Cookie="uncollapse=guess").status == 403
@@ -81,11 +81,11 @@ def test_other_interfaces_need_the_token(serve) -> None:
 
 
 def test_port_in_use_is_refused(serve) -> None:
-    port = serve(Shown()).server_address[1]
+    port = serve(Served()).server_address[1]
     with pytest.raises(InputError, match=f"--port {port} on 127.0.0.1: cannot be used"):
-        open_server(LOCAL, port, Shown())
+        open_server(LOCAL, port, Served())
     with pytest.raises(InputError, match="--port 70000"):
-        open_server(LOCAL, 70_000, Shown())
+        open_server(LOCAL, 70_000, Served())
 
 
 def test_page_is_built_when_runs_change_but_not_too_often(

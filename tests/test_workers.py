@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from uncollapse.errors import InputError
+from uncollapse.runs.heartbeat import exists
 from uncollapse.workers import Lost, count_workers, describe_end, run_in_workers
 
 
@@ -85,16 +86,9 @@ def test_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     limit = time.time() + 60
-    while is_working(worker) and time.time() < limit:
+    while exists(worker) and time.time() < limit:
         time.sleep(0.1)
-    assert not is_working(worker)
-
-
-def is_working(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert not exists(worker)
 
 
 def test_ends_are_described() -> None:

@@ -1,14 +1,17 @@
 """A model and its trainer as train.py builds them, and one training step on its own."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
 from hydra import compose, initialize_config_dir
 
 from bench.generated import TextShape, generate_text
+from bench.table import print_table
 from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config import CONF
 from uncollapse.data.text import TextData
@@ -19,6 +22,7 @@ from uncollapse.runs.layout import ROWS_FILE, Run
 from uncollapse.runs.rows import Record
 from uncollapse.training.trainer import Trainer
 
+Speed = TypeVar("Speed")  # what is measured of a size
 Step = Callable[[np.ndarray], None]  # the indices of a batch's examples -> one training step
 
 
@@ -69,6 +73,22 @@ MODEL_SIZES = {
         text=TextShape(20_000, mean=79, spread=42, shortest=10, longest=200),
     ),
 }
+
+
+def measure_sizes(
+    sizes: Mapping[str, ModelSize],
+    compare: Callable[[ModelSize, int], Speed],
+    columns: Mapping[str, Callable[[Speed], str]],
+    title: str,
+    quick: bool,
+) -> dict[str, Speed]:
+    """What `compare` finds for each size in its number of steps, printed as a table."""
+    torch.set_num_threads(1)
+    results = {
+        name: compare(size, size.quick if quick else size.steps) for name, size in sizes.items()
+    }
+    print_table(title, "size", columns, results)
+    return results
 
 
 def assemble(overrides: Sequence[str], head: str = "plain", data: Data | None = None) -> Parts:

@@ -15,8 +15,14 @@ import torch
 from torch import nn
 
 from bench.generated import TextShape
-from bench.harness import MODEL_SIZES, ModelSize, Step, iterate_batches, make_harness_step
-from bench.table import print_table
+from bench.harness import (
+    MODEL_SIZES,
+    ModelSize,
+    Step,
+    iterate_batches,
+    make_harness_step,
+    measure_sizes,
+)
 from bench.textbook import Layers, list_sentences, pad_batch, textbook_loss
 from bench.timing import time_cpu
 from uncollapse.building import Parts
@@ -75,14 +81,8 @@ COLUMNS: dict[str, Callable[[LoopSpeed], str]] = {
 
 
 def measure_published(quick: bool) -> dict[str, LoopSpeed]:
-    torch.set_num_threads(1)
-    results = {
-        name: compare_loops(size, size.quick if quick else size.steps)
-        for name, size in PUBLISHED_SIZES.items()
-    }
     title = "training step against the published loop (tokens per second, medians of blocks)"
-    print_table(title, "size", COLUMNS, results)
-    return results
+    return measure_sizes(PUBLISHED_SIZES, compare_loops, COLUMNS, title, quick)
 
 
 def compare_loops(size: ModelSize, steps: int) -> LoopSpeed:

@@ -13,8 +13,8 @@ from bench.harness import (
     Step,
     iterate_batches,
     make_harness_step,
+    measure_sizes,
 )
-from bench.table import print_table
 from bench.textbook import Layers, list_sentences, make_textbook_step, pad_batch, textbook_loss
 from bench.timing import product_flops, time_cpu, time_matrix_product
 from uncollapse.building import Parts
@@ -50,14 +50,8 @@ STEP_SPEED_COLUMNS: dict[str, Callable[[StepSpeed], str]] = {
 
 
 def measure_training(quick: bool) -> dict[str, StepSpeed]:
-    torch.set_num_threads(1)
-    results = {
-        name: compare_steps(size, size.quick if quick else size.steps)
-        for name, size in MODEL_SIZES.items()
-    }
     title = "training step against a textbook loop (real tokens, medians)"
-    print_table(title, "size", STEP_SPEED_COLUMNS, results)
-    return results
+    return measure_sizes(MODEL_SIZES, compare_steps, STEP_SPEED_COLUMNS, title, quick)
 
 
 def compare_steps(size: ModelSize, steps: int) -> StepSpeed:

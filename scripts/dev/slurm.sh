@@ -6,6 +6,7 @@ set -euo pipefail
 folder=${SLURM_FOLDER:-/tmp/one-node-slurm}
 export SLURM_CONF=$folder/slurm.conf
 host=$(hostname -s)
+memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)  # MB
 
 write_config() {
     # the states, spools and logs of a Slurm that is installed are left alone
@@ -30,14 +31,17 @@ ReturnToService=2
 KillWait=5
 SlurmctldPort=17817
 SlurmdPort=17818
-NodeName=$host CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
+NodeName=$host CPUs=$(nproc) RealMemory=$memory
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 }
 
 start() {
     for command in munged slurmctld slurmd sinfo; do
-        command -v "$command" > /dev/null || { echo "there is no $command: apt-get install slurm-wlm munge" >&2; exit 2; }
+        if ! command -v "$command" > /dev/null; then
+            echo "there is no $command: apt-get install slurm-wlm munge" >&2
+            exit 2
+        fi
     done
     [ "$(id -u)" = 0 ] || { echo "slurmd needs root" >&2; exit 2; }
     mkdir -p "$folder"/state "$folder"/spool
@@ -47,7 +51,8 @@ start() {
     fi
     # force: the folder may be in /tmp, which others can write to
     munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
-        --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munged.seed"
+        --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" \
+        --seed-file="$folder/munged.seed"
     slurmctld -f "$SLURM_CONF"
     slurmd -f "$SLURM_CONF"
     for _ in $(seq 60); do

@@ -115,12 +115,17 @@ def continue_in_child() -> None:
 
 def watch_parent(parent: int) -> None:
     """Wait until the parent process has ended, then kill this process and its workers."""
+    wait_for_parent(parent)
+    os.killpg(0, signal.SIGKILL)
+
+
+def wait_for_parent(parent: int) -> None:
+    """Return when the parent process has ended."""
     from time import sleep
 
     # an orphan gets another parent; polling works on every Unix
     while os.getppid() == parent:
         sleep(0.2)
-    os.killpg(0, signal.SIGKILL)
 
 
 def set_handler(number: int, handler: "Callable[..., None]") -> None:

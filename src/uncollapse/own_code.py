@@ -55,7 +55,7 @@ def record_own_code(run: Run, config: JsonMapping) -> tuple[dict[str, str], list
     now = digest_own_code(config)
     if not now:
         return {}, []
-    before = read_record(run) if run.holds(STATE) else {}
+    before = read_digests(run) if run.holds(STATE) else {}
     changed = list_differing(before, now)
     # one that did not change now may have changed at an earlier interruption
     record = now | before | {name: before[name] + THEN + now[name] for name in changed}
@@ -63,7 +63,7 @@ def record_own_code(run: Run, config: JsonMapping) -> tuple[dict[str, str], list
     return record, changed
 
 
-def read_record(run: Run) -> dict[str, str]:
+def read_digests(run: Run) -> dict[str, str]:
     """Module -> digests of the earlier parts of a run; {} without a readable record."""
     try:
         return {name: str(digest) for name, digest in read_object(run, OWN_CODE_FILE).items()}

@@ -19,10 +19,11 @@ from multiprocessing.connection import Connection
 from threading import Lock, Thread
 from typing import Any, Protocol
 
+from uncollapse.device import count_available_cores
+from uncollapse.entry import wait_for_parent
 from uncollapse.errors import InputError
 
 TRIES = 2  # of a job whose process is killed
-POLL = 0.5  # seconds between two looks at whether the parent lives
 
 
 class Job(Protocol):
@@ -56,8 +57,7 @@ def count_workers(key: str, n_jobs: int) -> int:
         raise InputError(f"{key}={n_jobs}: allowed is a number of processes, or -1 for all cores")
     if n_jobs > 0:
         return n_jobs
-    # unlike cpu_count, knows the cores that a batch system gave to this process
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return count_available_cores()
 
 
 def run_in_workers(jobs: Sequence[Job], count: int) -> list[Any]:
@@ -98,12 +98,17 @@ def work(waiting: deque[tuple[int, Job]], results: dict[int, Any], lock: Lock) -
                 if not isinstance(result, Lost):
                     break
                 worker = None
-                again = "; it is started once more" if tried < TRIES else ""
-                print(f"[{job.name}] lost: {result.reason}{again}", file=sys.stderr, flush=True)
+                report_loss(job, result, "started" if tried < TRIES else "")
             results[number] = result
     finally:
         if worker:
             worker.end()
+
+
+def report_loss(job: Job, lost: Lost, again: str = "") -> None:
+    """Print that a job was lost, and whether it is "started" or "submitted" again."""
+    rest = f"; it is {again} once more" if again else ""
+    print(f"[{job.name}] lost: {lost.reason}{rest}", file=sys.stderr, flush=True)
 
 
 class Worker:
@@ -160,12 +165,12 @@ def main() -> int:
     """Run jobs from the pipe until it is closed."""
     import cloudpickle
 
-    # lines stay whole among those of other processes, and are seen if this one is killed
+    # lines stay complete among those of other processes, and are seen if this one is killed
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(line_buffering=True)
     handle, parent = map(int, sys.argv[1:])
-    Thread(target=watch_parent, args=(parent,), daemon=True).start()
+    Thread(target=end_with_parent, args=(parent,), daemon=True).start()
     pipe = Connection(handle)
     while True:
         try:
@@ -179,12 +184,9 @@ def main() -> int:
         pipe.send_bytes(cloudpickle.dumps(result))
 
 
-def watch_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """End this process when its parent has ended: nobody waits for its result."""
-    from time import sleep
-
-    while os.getppid() == parent:
-        sleep(POLL)
+    wait_for_parent(parent)
     os._exit(1)
 
 

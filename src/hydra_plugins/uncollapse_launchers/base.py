@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 
 from hydra_plugins.uncollapse_launchers.jobs import Job, make_jobs
 
+KEY = "hydra.launcher"  # of the settings of a launcher
+
 
 class SweepLauncher(Launcher):
     """A launcher whose jobs travel to other processes."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn
 
-from hydra_plugins.uncollapse_launchers.base import SweepLauncher
+from hydra_plugins.uncollapse_launchers.base import KEY, SweepLauncher
 from hydra_plugins.uncollapse_launchers.jobs import Job, finish
 from uncollapse.workers import count_workers, run_in_workers
 
@@ -21,5 +21,5 @@ class ProcessLauncher(SweepLauncher):
         self.n_jobs = n_jobs
 
     def run_all(self, jobs: Sequence[Job]) -> list[JobReturn]:
-        results = run_in_workers(jobs, count_workers("hydra.launcher.n_jobs", self.n_jobs))
+        results = run_in_workers(jobs, count_workers(f"{KEY}.n_jobs", self.n_jobs))
         return [finish(job, result) for job, result in zip(jobs, results, strict=True)]

@@ -7,22 +7,22 @@ is started again, and goes on from its checkpoint where the results are on a sha
 
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import cloudpickle
 from hydra.core.utils import JobReturn
 
-from hydra_plugins.uncollapse_launchers.base import SweepLauncher
+from hydra_plugins.uncollapse_launchers.base import KEY, SweepLauncher
 from hydra_plugins.uncollapse_launchers.jobs import Job, finish
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, first_line
 from uncollapse.extras import require_installed
 from uncollapse.sweep import VARIABLE
-from uncollapse.workers import Lost, python_path
+from uncollapse.workers import Lost, python_path, report_loss
 
 CONNECT_SECONDS = 20.0  # within which a cluster must answer
-KEY = "hydra.launcher"
+# what Ray calls an amount -> the setting
+AMOUNTS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 
 
 class RayLauncher(SweepLauncher):
@@ -69,7 +69,7 @@ def start_ray(address: str | None) -> Any:
             configure_logging=False,
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{KEY}.address={address}: no Ray cluster there ({reason})") from error
 
 
@@ -93,9 +93,9 @@ def run_on_ray(
         try:
             results[place] = cloudpickle.loads(ray.get(ready))
         except RayError as error:
-            reason = str(error).strip().splitlines()[0]
-            results[place] = Lost(f"Ray lost it ({reason})")
-            print(f"[{jobs[place].name}] lost: {reason}", file=sys.stderr, flush=True)
+            lost = Lost(f"Ray lost it ({first_line(error)})")
+            report_loss(jobs[place], lost)
+            results[place] = lost
     return results
 
 
@@ -109,7 +109,7 @@ def run_pickled(content: bytes) -> bytes:
 
 def check_amounts(wanted: dict[str, float], retries: int) -> None:
     """InputError for an amount that no job can have."""
-    for name, setting in (("CPU", "num_cpus"), ("GPU", "num_gpus"), ("memory", "memory")):
+    for name, setting in AMOUNTS.items():
         if not isinstance(wanted[name], int | float) or not wanted[name] >= 0:
             raise InputError(f"{KEY}.{setting}={wanted[name]}: allowed is a number of at least 0")
     if type(retries) is not int or retries < 0:
@@ -132,7 +132,7 @@ def require_answer(address: str) -> None:
 
 def require_resources(wanted: dict[str, float], total: dict[str, float]) -> None:
     """InputError for a job that would wait for ever: it wants more than the cluster has."""
-    for name, setting in (("CPU", "num_cpus"), ("GPU", "num_gpus"), ("memory", "memory")):
+    for name, setting in AMOUNTS.items():
         if wanted[name] > total.get(name, 0):
             scale = 1e9 if name == "memory" else 1
             raise InputError(

@@ -7,20 +7,18 @@ again and goes on from its checkpoint; one that is killed is submitted once more
 import logging
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
 
-from hydra_plugins.uncollapse_launchers.base import SweepLauncher
+from hydra_plugins.uncollapse_launchers.base import KEY, SweepLauncher
 from hydra_plugins.uncollapse_launchers.jobs import Job, finish
 from uncollapse.errors import InputError, check_integer
 from uncollapse.extras import require_installed
-from uncollapse.workers import TRIES, Lost
+from uncollapse.workers import TRIES, Lost, report_loss
 
-KEY = "hydra.launcher"
 MAX_MINUTES = 10**6
 MOST_RESTARTS = 1000  # of a job that reaches its time limit: each makes progress
 
@@ -54,13 +52,10 @@ class SlurmLauncher(SweepLauncher):
         for tried in range(1, TRIES + 1):
             submitted = self.submit([jobs[place] for place in open_places])
             ends = zip(open_places, submitted, strict=True)
-            results_now = {place: wait_for(slurm_job) for place, slurm_job in ends}
-            for place, result in results_now.items():
-                results[place] = result
+            for place, slurm_job in ends:
+                results[place] = result = wait_for(slurm_job)
                 if isinstance(result, Lost):
-                    again = "; it is submitted once more" if tried < TRIES else ""
-                    name = jobs[place].name
-                    print(f"[{name}] lost: {result.reason}{again}", file=sys.stderr, flush=True)
+                    report_loss(jobs[place], result, "submitted" if tried < TRIES else "")
             open_places = [place for place in open_places if isinstance(results[place], Lost)]
             if not open_places:
                 break

@@ -15,6 +15,7 @@ from uncollapse.report.figures.collapse_curves import set_eps_axis
 from uncollapse.report.figures.moments import MOMENT_STYLES, draw_moment_panel
 from uncollapse.report.figures.rate_parts import RATE_PART_STYLES
 from uncollapse.report.style import WIDTH, wrap_text
+from uncollapse.report.text import capitalise
 
 BAR, DOT, INK = "#9ecae1", "#0072B2", "#222222"
 MOST_NAMED = 32  # dimensions whose numbers fit under an axis
@@ -48,11 +49,6 @@ def draw_diagnosis(found: JsonMapping) -> Figure:
     title = f"{wrap_text(capitalise(found['verdict']), 112)}\n{summarise_likelihood(found)}"
     fig.suptitle(title, x=0.01, ha="left", fontsize=8.5)
     return fig
-
-
-def capitalise(text: str) -> str:
-    """The text with an initial capital, the rest unchanged."""
-    return text[:1].upper() + text[1:]
 
 
 def summarise_likelihood(found: JsonMapping) -> str:

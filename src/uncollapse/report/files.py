@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from uncollapse.disk import hold_lock, join_inside, write_atomic, write_together
 from uncollapse.errors import InputError
@@ -120,9 +120,13 @@ def load_template(name: str) -> Template:
     """A page template of this package, which escapes every value."""
     # values may come from anyone's runs, and must not become markup
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.from_string(read_source(name))
+    return environment.get_template(name)
 
 
 def read_source(name: str) -> str:

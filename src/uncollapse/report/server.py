@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -24,7 +25,7 @@ HTML = "text/html; charset=utf-8"
 
 
 @dataclass
-class Shown:
+class Served:
     """What the server gives out."""
 
     frame: bytes = b""
@@ -35,11 +36,8 @@ class Shown:
     def page_tag(self) -> str:
         return make_tag(self.page)
 
-    @property
-    def status_tag(self) -> str:
-        return make_tag(self.status)
 
-
+@lru_cache(maxsize=4)  # the same page and status are asked for again and again
 def make_tag(content: bytes) -> str:
     """The ETag of a content."""
     return f'"{hashlib.sha256(content).hexdigest()[:16]}"'
@@ -50,7 +48,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, shown: Shown):
+    def __init__(self, host: str, port: int, shown: Served):
         self.shown, self.token = shown, "" if host == LOCAL else secrets.token_urlsafe(24)
         super().__init__((host, port), Handler)
 
@@ -121,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: a line for every request would hide the address."""
 
 
-def open_server(host: str, port: int, shown: Shown) -> Server:
+def open_server(host: str, port: int, shown: Served) -> Server:
     """InputError where the port cannot be used."""
     try:
         return Server(host, port, shown)

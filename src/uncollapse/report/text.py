@@ -16,6 +16,11 @@ MOST_TEXT = 300  # characters of a name or label
 COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # escape sequences of terminals
 
 
+def capitalise(text: str) -> str:
+    """The text with an initial capital, the rest unchanged."""
+    return text[:1].upper() + text[1:]
+
+
 def clean_text(text: object, most: int = MOST_TEXT) -> str:
     """Any text as one line of at most `most` characters that is safe to show."""
     # cut first, so that a huge text costs no time; escapes make it longer again

@@ -6,7 +6,7 @@ down training on the same machine; what is being trained is read every two secon
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -16,7 +16,7 @@ from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
 from uncollapse.report.assets import HERE, content_policy
 from uncollapse.report.files import load_template
-from uncollapse.report.server import Shown, open_server
+from uncollapse.report.server import Served, open_server
 from uncollapse.report.text import clean_text
 from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, EVALUATIONS, FAILED, PACK, ROWS_FILE, SUMMARY, find_runs
@@ -34,6 +34,7 @@ INTERVAL = 2.0  # seconds between two looks at the study
 # shares of time spent on building the page: after a run has ended, and otherwise
 URGENT_SHARE, SHARE = 1 / 4, 1 / 10
 MOST_LISTED = 40  # runs and jobs that the page lists
+RESULT_FILES = (DONE, FAILED, SUMMARY, EVALUATIONS)  # that change when a run has ended
 TAIL_BYTES = 200_000  # of the file of rows, in which its last row is looked for
 
 Stamps = tuple[tuple[str, int], ...]  # (file, time of its last change)
@@ -87,7 +88,7 @@ class Follower(Thread):
     ):
         super().__init__(name="follower", daemon=True)
         self.folder, self.build, self.build_empty = folder, build, build_empty
-        self.shown, self.ended = Shown(), Event()
+        self.shown, self.ended = Served(), Event()
         self.ends: Stamps = ()
         self.rows: Stamps = ()
         self.built, self.cost = 0.0, 0.0  # when the page was built, and in how many seconds
@@ -99,7 +100,9 @@ class Follower(Thread):
 
     def follow(self) -> None:
         """Read the study once, and build the page if it is due."""
-        ends, rows = read_stamps(self.folder, ENDS), read_stamps(self.folder, (ROWS_FILE,))
+        runs = [run.folder for run in find_runs(self.folder)]
+        ends = read_stamps([self.folder / PACK, *list_files(runs, RESULT_FILES)])
+        rows = read_stamps(list_files(runs, (ROWS_FILE,)))
         if self.is_due(ends, rows, time.monotonic()):
             start = time.monotonic()
             self.shown.page = self.build_page()
@@ -135,15 +138,14 @@ class Follower(Thread):
         }
 
 
-ENDS = (DONE, FAILED, SUMMARY, EVALUATIONS)
+def list_files(runs: Iterable[Path], names: Iterable[str]) -> list[Path]:
+    """The files of these names in every run, whether they exist or not."""
+    return [run / name for run in runs for name in names]
 
 
-def read_stamps(folder: Path, names: tuple[str, ...]) -> Stamps:
-    """When files of the runs of a study were changed last."""
-    paths = [run.folder / name for run in find_runs(folder) for name in names]
-    return tuple(
-        (str(path), path.stat().st_mtime_ns) for path in [*paths, folder / PACK] if path.exists()
-    )
+def read_stamps(paths: Iterable[Path]) -> Stamps:
+    """When the files that exist were changed last."""
+    return tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
 
 
 def describe_run(study: Path, entry: Entry) -> JsonObject:

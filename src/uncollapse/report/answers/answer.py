@@ -43,11 +43,6 @@ def agree(count: int, plural: str, singular: str = "") -> str:
     return plural if count != 1 else singular or f"{plural}s"
 
 
-def capitalise(text: str) -> str:
-    """The text with a capital letter at its beginning."""
-    return text[:1].upper() + text[1:]
-
-
 def format_span(values: Iterable[tuple[float, float]]) -> str:
     """'+0.02 ± 0.03', or '+0.01 ± 0.02 to +0.04 ± 0.03' for several: the lowest and the highest."""
     ordered = sorted(values)

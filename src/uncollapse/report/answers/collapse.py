@@ -9,13 +9,13 @@ import pandas as pd
 from uncollapse.report.answers.answer import (
     Answer,
     agree,
-    capitalise,
     count_seeds,
     format_interval,
     list_names,
     plain_command,
 )
 from uncollapse.report.stats import by_group, finished, t_interval
+from uncollapse.report.text import capitalise
 
 COLLAPSED = 0.1  # nats of gap
 STATES = ("kept", "collapsed", "open")

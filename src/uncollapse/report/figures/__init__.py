@@ -1,12 +1,12 @@
 """The figures of a report: one module each, with the drawing, its caption and its title."""
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 
 import pandas as pd
 
+from uncollapse.device import count_available_cores
 from uncollapse.report.figures.collapse_curves import COLLAPSE_CURVES_FIGURE
 from uncollapse.report.figures.cost import COST_FIGURE
 from uncollapse.report.figures.cost_benefit import COST_BENEFIT_FIGURE
@@ -80,7 +80,7 @@ def draw_all(study: Study, drawn: Drawn | None = None) -> list[Shown]:
 
 def draw_figures(names: list[str]) -> list[Shown]:
     """Figures of the frames in AT_WORK, in several processes if there are many."""
-    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    workers = min(count_available_cores(), MOST_WORKERS)
     # other ways to start processes would import everything again
     if len(names) <= MOST_ALONE or workers < 2 or "fork" not in get_all_start_methods():
         return [draw_named(name) for name in names]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from uncollapse.report.answers.answer import (
     Answer,
     agree,
-    capitalise,
     count_seeds,
     format_span,
     list_names,
@@ -21,6 +20,7 @@ from uncollapse.report.several.columns import Column, Comparison, Row
 from uncollapse.report.several.commands import frontier_command, missing_command, seeds_command
 from uncollapse.report.several.measures import RankedMeasure
 from uncollapse.report.stats import SAMPLED_BY, by_group, t_interval
+from uncollapse.report.text import capitalise
 
 MOST_COMMANDS = 3  # of one kind, for the first studies that need one
 

@@ -54,7 +54,7 @@ def write_comparison(
     measures = list_measures(comparison)
     answers = answer_questions_of_studies(comparison, measures)
     tables = build_tables_of_studies(comparison, measures)
-    page = render_comparison(comparison, measures, answers, tables, offline=place is None)
+    page = render_comparison(comparison, measures, answers, tables, linked=place is not None)
     summary = format_answers(answers)
     if place is None:
         assert to_file is not None
@@ -105,9 +105,9 @@ def render_comparison(
     measures: Sequence[RankedMeasure],
     answers: Sequence[Answer],
     tables: Sequence[Table],
-    offline: bool,
+    linked: bool,
 ) -> str:
-    """The HTML of the page; offline: without links to tables."""
+    """The HTML of the page; linked: with links to tables."""
     style = f"{read_style()}\n{(HERE / SEVERAL_STYLE).read_text(encoding='utf-8')}"
     names = [column.name for column in comparison.columns]
     main = choose_main(measures)
@@ -132,7 +132,7 @@ def render_comparison(
             for note in notes[:MOST_STUDY_NOTES]
         ],
         slots=SLOT_TOKENS,
-        offline=offline,
+        linked=linked,
     )
 
 

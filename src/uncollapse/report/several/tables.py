@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from uncollapse.metrics.catalogue import MISSING
-from uncollapse.report.answers.answer import MINUS, capitalise, format_interval
+from uncollapse.report.answers.answer import MINUS, format_interval
 from uncollapse.report.notes import OPEN
 from uncollapse.report.several.agreement import Agreement, compare_pairs
 from uncollapse.report.several.agreement_answers import format_p, format_rho, name_pair
@@ -15,7 +15,7 @@ from uncollapse.report.several.answers import describe_samples
 from uncollapse.report.several.columns import Comparison
 from uncollapse.report.several.measures import Line, RankedMeasure, interval_of
 from uncollapse.report.tables import Table
-from uncollapse.report.text import number_repeats
+from uncollapse.report.text import capitalise, number_repeats
 
 SIGNED = ("d_nll", "at_")  # names of measures that are differences begin so
 
