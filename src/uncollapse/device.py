@@ -1,4 +1,4 @@
-"""What the machine offers: the device of a run, its peak memory, and cores."""
+"""What the machine offers a run: its device, peak memory, and cores."""
 
 import os
 import resource
@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from uncollapse.errors import InputError, check_choice
+from uncollapse.gpus import FRACTION
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,21 @@ def pick_device(name: object) -> "torch.device":
         raise InputError(
             "device=cuda: no CUDA device is available; allowed on this machine are auto, cpu"
         )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    device = torch.device("cuda" if available and name != "cpu" else "cpu")
+    if device.type == "cuda" and FRACTION in os.environ:
+        # beyond it PyTorch raises an error, and runs beside this one keep their memory
+        torch.cuda.set_per_process_memory_fraction(float(os.environ[FRACTION]))
+    return device
+
+
+def identify_gpu(device: "torch.device") -> dict[str, str]:
+    """`gpu` and `gpu_id`: which card a device is; nothing for the CPU."""
+    if device.type != "cuda":
+        return {}
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    return {"gpu": properties.name, "gpu_id": f"GPU-{properties.uuid}"}
 
 
 def gradients_in_evaluation(device: "torch.device") -> AbstractContextManager[None]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from uncollapse.building import Parts
-from uncollapse.device import peak_memory
+from uncollapse.device import identify_gpu, peak_memory
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END
@@ -68,6 +68,7 @@ def summarise_circumstances(parts: Parts, threads: int) -> JsonObject:
         "unknown": facts.get("unknown", {}).get("test"),
         "threads": threads,
         "device": str(parts.device),
+        **identify_gpu(parts.device),
         "kernels": name_kernels(parts.model),
     }
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from multiprocessing import Pipe
@@ -60,18 +60,25 @@ def count_workers(key: str, n_jobs: int) -> int:
     return count_available_cores()
 
 
-def run_in_workers(jobs: Sequence[Job], count: int) -> list[Any]:
+def run_in_workers(
+    jobs: Sequence[Job], count: int, environments: Sequence[Mapping[str, str]] = ({},)
+) -> list[Any]:
     """The results of jobs in their order, from at most `count` processes at a time.
 
-    A job whose process is killed is tried once more; then its result is Lost. An error that a job
-    raised is raised here, after the other jobs.
+    Each process has variables of its own, such as the GPU it uses: `environments` in turn. A job
+    whose process is killed is tried once more; then its result is Lost. An error that a job raised
+    is raised here, after the other jobs.
     """
     waiting = deque(enumerate(jobs))
     results: dict[int, Any] = {}
     lock = Lock()
     threads = [
-        Thread(target=work, args=(waiting, results, lock), daemon=True)
-        for _ in range(min(count, len(jobs)))
+        Thread(
+            target=work,
+            args=(waiting, results, lock, environments[number % len(environments)]),
+            daemon=True,
+        )
+        for number in range(min(count, len(jobs)))
     ]
     for thread in threads:
         thread.start()
@@ -83,7 +90,12 @@ def run_in_workers(jobs: Sequence[Job], count: int) -> list[Any]:
     return [results[number] for number in range(len(jobs))]
 
 
-def work(waiting: deque[tuple[int, Job]], results: dict[int, Any], lock: Lock) -> None:
+def work(
+    waiting: deque[tuple[int, Job]],
+    results: dict[int, Any],
+    lock: Lock,
+    environment: Mapping[str, str],
+) -> None:
     """Take jobs until none is left, each in the process of this thread."""
     worker: Worker | None = None
     try:
@@ -93,7 +105,7 @@ def work(waiting: deque[tuple[int, Job]], results: dict[int, Any], lock: Lock) -
                     return
                 number, job = waiting.popleft()
             for tried in range(1, TRIES + 1):
-                worker = worker or Worker()
+                worker = worker or Worker(environment)
                 result = worker.run(job)
                 if not isinstance(result, Lost):
                     break
@@ -114,14 +126,14 @@ def report_loss(job: Job, lost: Lost, again: str = "") -> None:
 class Worker:
     """A process that runs one job after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self.pipe, theirs = Pipe()
         words = [sys.executable, "-m", "uncollapse.workers"]
         self.process = subprocess.Popen(
             [*words, str(theirs.fileno()), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": python_path()},
+            env={**os.environ, **environment, "PYTHONPATH": python_path()},
         )
         theirs.close()
 

@@ -5,21 +5,30 @@ out-of-memory killer does, ends the other runs as well; here it loses its own jo
 started once more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.core.utils import JobReturn
 
 from hydra_plugins.uncollapse_launchers.base import KEY, SweepLauncher
 from hydra_plugins.uncollapse_launchers.jobs import Job, finish
+from uncollapse.gpus import share_gpus
 from uncollapse.workers import count_workers, run_in_workers
 
 
 class ProcessLauncher(SweepLauncher):
-    """Runs jobs in `n_jobs` processes at a time; -1: one for each core."""
+    """See conf/hydra/launcher/joblib.yaml for the settings."""
 
-    def __init__(self, n_jobs: int) -> None:
-        self.n_jobs = n_jobs
+    def __init__(self, n_jobs: int, gpus: object = None, per_gpu: object = 1) -> None:
+        self.n_jobs, self.gpus, self.per_gpu = n_jobs, gpus, per_gpu
 
     def run_all(self, jobs: Sequence[Job]) -> list[JobReturn]:
-        results = run_in_workers(jobs, count_workers(f"{KEY}.n_jobs", self.n_jobs))
+        results = run_in_workers(jobs, *self.plan())
         return [finish(job, result) for job, result in zip(jobs, results, strict=True)]
+
+    def plan(self) -> tuple[int, Sequence[Mapping[str, str]]]:
+        """The number of processes, and their environments in turn."""
+        count = count_workers(f"{KEY}.n_jobs", self.n_jobs)
+        if self.gpus is None:
+            return count, [{}]
+        places = share_gpus(KEY, self.gpus, self.per_gpu)
+        return (len(places) if self.n_jobs == -1 else min(count, len(places))), places

@@ -213,6 +213,7 @@ def describe_machine(summary: Values) -> str:
         "versions": summary.scalars("versions"),
         "threads": thread_count(summary),
         "device": summary.text("device"),
+        "gpu": summary.text("gpu"),
     }
     stated = {key: value for key, value in machine.items() if value != ""}
     return clean_text(format_facts(stated), MOST_FACTS)
