@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -216,13 +217,24 @@ def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "shrink_png", bytes)
 
 
+NEEDS_BROWSER = os.environ.get("UNCOLLAPSE_NEEDS_BROWSER") == "1"  # set by .ci/run
+
+
+def import_for_browser(name: str) -> Any:
+    """A module that tests in a browser need; without it they are skipped or, if asked, fail."""
+    if NEEDS_BROWSER:
+        return import_module(name)
+    return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser, where this machine has playwright and chromium."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync_api = import_for_browser("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        pytest.skip("this machine has no chromium")
+        give_up = pytest.fail if NEEDS_BROWSER else pytest.skip
+        give_up("this machine has no chromium")
     with sync_api.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield started
