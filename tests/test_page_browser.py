@@ -64,6 +64,48 @@ def find_mark(page: Page, head: str) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+# ---------------------------------------------------------------- answers
+
+
+def count_answers(page: Page) -> tuple[int, int]:
+    """How many sentences are visible, and how many there are."""
+    return page.locator(".answers p:visible").count(), page.locator(".answers p").count()
+
+
+def test_narrow_screens_begin_with_three_sentences(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html", width=390)
+    _, total = count_answers(page)
+    assert total > 3 and count_answers(page)[0] == 3
+    button = page.locator("#more-answers")
+    # the fixture has a failed run
+    assert button.inner_text() == f"{total - 3} more sentences, with 1 caution"
+    assert button.bounding_box()["y"] < 900, "on the first screen"
+    page.emulate_media(media="print")
+    assert count_answers(page)[0] == total and not button.is_visible()
+    page.emulate_media(media="screen")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert count_answers(page)[0] == total
+    assert button.get_attribute("aria-expanded") == "true"
+    focused = page.evaluate("document.activeElement.textContent")
+    assert focused == page.locator(".answers p").nth(3).text_content()
+    # past the links of the sentences
+    for _ in range(total - 2):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "more-answers"
+    page.keyboard.press("Space")
+    assert count_answers(page)[0] == 3 and button.get_attribute("aria-expanded") == "false"
+
+
+@pytest.mark.parametrize("options", [{"width": 768}, {"width": 390, "java_script_enabled": False}])
+def test_all_sentences_show_where_there_is_room_or_no_script(
+    report: Path, open_page: Any, options: dict
+) -> None:
+    page = open_page(report / "index.html", **options)
+    shown, total = count_answers(page)
+    assert shown == total > 3 and not page.locator("#more-answers").is_visible()
+
+
 # ---------------------------------------------------------------- table
 
 

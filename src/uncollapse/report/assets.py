@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 OWN_SCRIPTS = (
     "state.js",
     "drawing.js",
+    "answers.js",
     "table.js",
     "copying.js",
     "plane.js",

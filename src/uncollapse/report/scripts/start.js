@@ -15,6 +15,7 @@ find("theme").addEventListener("click", () => {
 if (groups.length) {
   // shown before the table measures its room
   find("plane-section").hidden = !axes.length;
+  startAnswers();
   startTable();
   startCopying();
   startPlane();

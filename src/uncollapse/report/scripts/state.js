@@ -28,6 +28,7 @@ const state = {
   down: false,
   all: false, // columns
   more: false, // rows
+  allAnswers: false, // on a narrow screen
   selected: null, // the place of a group in `groups`
   against: null, // another one, which the opened head is compared with; none means plain
   curve: curves.names?.[0], // a metric
