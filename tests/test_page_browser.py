@@ -272,6 +272,18 @@ def test_dragging_enlarges_a_box(report: Path, open_page: Any) -> None:
     assert page.locator("#plane .mark").count() == 4 and not page.locator("#all").is_visible()
 
 
+def test_double_click_shows_all_again(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    x, y = find_mark(page, "bn_mu")
+    page.mouse.move(x - 15, y - 15)
+    page.mouse.down()
+    page.mouse.move(x + 15, y + 15, steps=4)
+    page.mouse.up()
+    assert page.locator("#plane .mark").count() == 1
+    page.mouse.dblclick(*find_mark(page, "bn_mu"))
+    assert page.locator("#plane .mark").count() == 4 and list_selected(page) == ([], [])
+
+
 def test_front_are_heads_that_keep_a_code(report: Path, open_page: Any) -> None:
     page = open_page(report / "index.html")
     names = page.locator("#plane .mark.front").evaluate_all("e => e.map(m => m.ariaLabel)")

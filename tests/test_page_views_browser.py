@@ -400,8 +400,72 @@ def test_frontier_has_other_axes(report: Path, open_page: OpenPage) -> None:
     assert len(seen) == 3
 
 
-def test_study_without_frontier_or_knobs_has_no_such_view(
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=4)
+    page.mouse.up()
+
+
+def test_dragging_enlarges_a_box_of_frontiers(report: Path, open_page: OpenPage) -> None:
+    page = open_page(report)
+    page.locator("#frontier-plot").scroll_into_view_if_needed()
+    circles = page.locator("#frontier-plot circle")
+
+    def list_centres() -> list[list[float]]:
+        return circles.evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect())"
+            ".map(box => [box.x + box.width / 2, box.y + box.height / 2])"
+        )
+
+    def find_box(centres: list[list[float]]) -> tuple[tuple[float, float], tuple[float, float]]:
+        xs, ys = zip(*centres, strict=True)
+        return (min(xs) - 12, min(ys) - 12), (max(xs) + 12, max(ys) + 12)
+
+    before = list_centres()
+    # the three seeds of the second of three values
+    start, end = find_box(before[3:6])
+    drag(page, start, end)
+    caption = page.locator("#frontier-caption").inner_text()
+    assert caption.endswith("3 of 9 runs are in the box.")
+    after = list_centres()
+    plot = page.locator("#frontier-plot > svg").bounding_box()
+    # the margins of drawing.js
+    left, right, top, bottom = 58, 18, 28, 44
+    width, height = plot["width"] - left - right, plot["height"] - top - bottom
+    for (x0, y0), (x1, y1) in zip(before[3:6], after[3:6], strict=True):
+        # where it was in the box is where it is in the plot
+        share = (x0 - start[0]) / (end[0] - start[0]), (y0 - start[1]) / (end[1] - start[1])
+        assert (x1 - plot["x"] - left) / width == pytest.approx(share[0], abs=0.01)
+        assert (y1 - plot["y"] - top) / height == pytest.approx(share[1], abs=0.01)
+    assert list_selected(page)[0] == [], "a drag selects nothing"
+    page.mouse.click(*after[4])
+    assert list_selected(page)[0] == ["bn_tau (tau=0.2)"]
+    page.keyboard.press("Escape")
+    # by keyboard
+    page.locator("#frontier-all").press("Enter")
+    assert list_centres() == before and not page.locator("#frontier-all").is_visible()
+    drag(page, start, end)
+    page.mouse.dblclick(*after[4])
+    assert list_centres() == before and list_selected(page)[0] == []
+    assert "in the box" not in page.locator("#frontier-caption").inner_text()
+
+
+def test_box_without_a_curve_is_empty(report: Path, open_page: OpenPage) -> None:
+    page = open_page(report)
+    page.locator("#frontier-plot").scroll_into_view_if_needed()
+    plot = page.locator("#frontier-plot > svg").bounding_box()
+    corner = plot["x"] + 70, plot["y"] + 35
+    drag(page, corner, (corner[0] + 20, corner[1] + 20))
+    assert page.locator("#frontier-plot .frontier").count() == 0
+    assert "0 of 9 runs are in the box" in page.locator("#frontier-caption").inner_text()
+    # another axis shows all of it
+    page.locator("#frontier-axis").select_option(label="gap")
+    assert page.locator("#frontier-plot .frontier").count() == 1
+
+
     tmp_path: Path, open_page: OpenPage
+def test_study_without_frontier_or_knobs_has_no_such_view(
 ) -> None:
     write_run(tmp_path / "s", "plain", 0, status="failed", evaluations=2)
     page = open_page(write_page(tmp_path / "s") / "index.html")

@@ -79,6 +79,39 @@ function locate(root, width, event) {
   return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
 }
 
+// a box that is dragged is what `show` gets: [x0, x1, y0, y1]; a double click shows all again
+function listenToDrag({root, x, y, width}, show) {
+  const sort = (a, b) => [Math.min(a, b), Math.max(a, b)];
+  const invert = (scale, pixel) => scale.copy().clamp(true).invert(pixel);
+  let start = null;
+  let rect = null;
+  root.addEventListener("pointerdown", (event) => {
+    // a finger scrolls
+    if (event.button === 0 && event.pointerType !== "touch") start = locate(root, width, event);
+  });
+  root.addEventListener("pointermove", (event) => {
+    if (!start) return;
+    const [px, py] = locate(root, width, event);
+    if (!rect && Math.hypot(px - start[0], py - start[1]) > 6) {
+      rect = root.appendChild(svg("rect", {class: "drag"}));
+      root.setPointerCapture(event.pointerId);
+    }
+    const [left, right] = sort(px, start[0]);
+    const [top, bottom] = sort(py, start[1]);
+    const sides = {x: left, y: top, width: right - left, height: bottom - top};
+    for (const [key, value] of Object.entries(sides)) rect?.setAttribute(key, value);
+  });
+  root.addEventListener("pointerup", (event) => {
+    const [from, dragged] = [start, rect];
+    start = rect = null;
+    if (!dragged) return;
+    const to = locate(root, width, event);
+    show([...sort(invert(x, from[0]), invert(x, to[0])),
+      ...sort(invert(y, from[1]), invert(y, to[1]))]);
+  });
+  root.addEventListener("dblclick", () => show(null));
+}
+
 // an SVG path through points, interrupted where one has no value
 function tracePath(points) {
   let isOpen = false;

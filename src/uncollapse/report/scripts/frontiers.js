@@ -11,23 +11,35 @@ function drawFrontiers() {
   const frame = find("frontier-plot");
   const width = Math.max(300, frame.clientWidth);
   const height = Math.round(Math.max(300, Math.min(width * 0.5, 560)));
-  const x = makeScale([], limits[0], [MARGIN.left, width - MARGIN.right], false);
+  const {frontierBox: box, frontierLog: log} = state;
+  const [spanX, spanY] = box ? [box.slice(0, 2), box.slice(2)] : limits;
   const heights = all.flatMap(({runs: own}) => own.map((i) => runs.m[nameY][i]));
-  const y = makeScale(heights, limits[1], [height - MARGIN.bottom, MARGIN.top], state.frontierLog);
+  // runs beyond the axes stand on their edge, but not on that of a box
+  const x = makeScale([], spanX, [MARGIN.left, width - MARGIN.right], false).clamp(!box);
+  const y = makeScale(heights, spanY, [height - MARGIN.bottom, MARGIN.top], log).clamp(!box);
   const root = svg("svg", {viewBox: `0 0 ${width} ${height}`, width, height, role: "group",
     "aria-label": `${metrics[nameY].header} over ${metrics[nameX].header}, ${all.length} curves; `
       + "arrow keys move between them"});
   drawAxes(root, x, y, width, height, nameX, nameY);
-  const layer = root.appendChild(svg("g"));
-  const shown = all.filter(({places}) => places.some(isShown));
-  const drawn = shown.map((curve) => drawFrontier(layer, curve, x, y, nameX, nameY));
+  const layer = root.appendChild(box ? svg("svg", frameInside(width, height)) : svg("g"));
+  const drawn = all.filter(({places}) => places.some(isShown))
+    .map((curve) => drawFrontier(layer, curve, x, y, nameX, nameY)).filter(keepVisible);
   nameFrontiers(root, drawn, width, height);
   const tip = html("div", {className: "tip", hidden: true});
   frame.replaceChildren(root, tip);
   frontierView = {root, tip, x, y, width, curves: drawn};
   listenToFrontiers();
+  listenToDrag(frontierView, (asked) => set({frontierBox: asked}));
+  find("frontier-all").hidden = !box;
   find("frontier-caption").textContent = writeFrontierCaption(beyond);
   markFrontiers();
+}
+
+// an svg of its own cuts off what is beyond the axes
+function frameInside(width, height) {
+  const {left, right, top, bottom} = MARGIN;
+  const sides = {x: left, y: top, width: width - left - right, height: height - top - bottom};
+  return {...sides, viewBox: Object.values(sides).join(" ")};
 }
 
 function drawFrontier(layer, curve, x, y, nameX, nameY) {
@@ -47,7 +59,20 @@ function drawFrontier(layer, curve, x, y, nameX, nameY) {
     svg("path", {class: "line", d: tracePath(line)}));
   own.forEach((i, k) => group.append(svg("circle", {cx: points[k][0], cy: points[k][1], r: 2.6,
     class: unconverged.has(i) ? "seed hollow" : "seed"})));
-  return {...curve, group, points, places, shape: line.filter(([, py]) => Number.isFinite(py))};
+  const isInside = ([px, py]) => isWithin(px, x.range()) && isWithin(py, y.range());
+  return {...curve, group, points, isInside, shape: line.filter(isInside)};
+}
+
+function isWithin(pixel, range) {
+  const [low, high] = d3.extent(range);
+  return pixel >= low && pixel <= high;
+}
+
+// a curve with nothing inside the axes is removed, as is its stop of the tab key
+function keepVisible({group, points, shape, isInside}) {
+  const isVisible = shape.length > 0 || points.some(isInside);
+  if (!isVisible) group.remove();
+  return isVisible;
 }
 
 // the runs of each seed, joined in the order of the knob, which is that of the runs
@@ -66,7 +91,7 @@ function nameFrontiers(root, drawn, width, height) {
   pen.font = "11.5px system-ui, sans-serif";
   const taken = [];
   for (const curve of drawn) {
-    const [px, py] = curve.shape.at(-1) ?? curve.points.at(-1);
+    const [px, py] = curve.shape.at(-1) ?? curve.points.findLast(curve.isInside);
     const wide = pen.measureText(curve.name).width + 4;
     const spots = [[px + 6, py - 7], [px - wide / 2, py - 20], [px - wide / 2, py + 7],
       [px - wide - 8, py - 7], [px - wide, py - 22], [px + 4, py + 5]];
@@ -85,7 +110,15 @@ function writeFrontierCaption(beyond) {
   return "A line per head: the mean over seeds, interpolated between the values of its knob, in "
     + "the span that all seeds share; points: seeds, hollow where training had not converged. "
     + "0 is plain; lower is better at equal information. Select a curve for the band of its "
-    + "95 % t-interval." + (beyond ? ` ${beyond} runs are beyond the axes, on their edge.` : "");
+    + "95 % t-interval; drag a box to enlarge it, and double-click to see all again."
+    + (state.frontierBox ? ` ${countInside()}` : "") + (beyond && !state.frontierBox
+    ? ` ${beyond} runs are beyond the axes, on their edge.` : "");
+}
+
+function countInside() {
+  const inside = d3.sum(frontierView.curves, ({points, isInside}) => d3.sum(points, isInside));
+  const total = d3.sum(shownFrontier().curves, ({runs: own}) => own.length);
+  return `${inside} of ${total} runs are in the box.`;
 }
 
 // the curve of the selected group stands out
@@ -111,6 +144,7 @@ function findFrontier(px, py) {
     let best = null;
     for (const curve of drawn)
       listPoints(curve).forEach(([qx, qy], k) => {
+        if (!curve.isInside([qx, qy])) return;
         const far = Math.hypot(qx - px, qy - py);
         if (!best || far < best.far) best = {curve, k, far, px: qx, py: qy};
       });
@@ -140,7 +174,7 @@ function showFrontierTip({curve, i, px, py}) {
 function listenToFrontiers() {
   const {root, tip, width, curves: drawn} = frontierView;
   root.addEventListener("pointermove", (event) => {
-    const found = findFrontier(...locate(root, width, event));
+    const found = event.buttons ? null : findFrontier(...locate(root, width, event));
     for (const {group} of drawn) group.classList.toggle("hot", group === found?.curve.group);
     if (found) showFrontierTip(found);
     else tip.hidden = true;
@@ -167,11 +201,14 @@ function startFrontiers() {
   find("frontiers-section").hidden = false;
   const choice = find("frontier-axis");
   frontiers.forEach(({x}, i) => choice.append(html("option", {value: i}, metrics[x].header)));
-  choice.addEventListener("change", () => set({frontier: Number(choice.value)}));
+  choice.addEventListener("change", () =>
+    set({frontier: Number(choice.value), frontierBox: null}));
   follow(["frontier"], () => { choice.value = state.frontier; });
-  find("frontier-bar").append(makeToggle("log", ["frontierLog"], () => state.frontierLog,
-    () => set({frontierLog: !state.frontierLog})));
-  follow(["frontier", "frontierLog", "shown", "text", "brushes"], drawFrontiers);
+  const log = makeToggle("log", ["frontierLog"], () => state.frontierLog,
+    () => set({frontierLog: !state.frontierLog, frontierBox: null}));
+  find("frontier-bar").insertBefore(log, find("frontier-all"));
+  find("frontier-all").addEventListener("click", () => set({frontierBox: null}));
+  follow(["frontier", "frontierLog", "frontierBox", "shown", "text", "brushes"], drawFrontiers);
   follow(["selected"], markFrontiers);
   drawFrontiers();
 }

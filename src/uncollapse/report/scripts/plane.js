@@ -36,7 +36,7 @@ function drawPlane() {
   find("plane").replaceChildren(root, tip);
   plane = {root, tip, x, y, width, height, places, marks, points};
   listenToPointer();
-  listenToDrag();
+  listenToDrag(plane, (box) => set({box}));
   listenToKeys();
   writeCaption(known.length, front.length);
   drawChosen();
@@ -119,7 +119,8 @@ function writeCaption(total, front) {
   const parts = ["Means over seeds."];
   if (front) parts.push(`Whiskers (95 % t-intervals) and bold names: the ${front} that keep a code `
     + "and are not beaten on both axes by another.");
-  parts.push("Select one for its interval and its seeds (+); drag a box to enlarge it.");
+  parts.push("Select one for its interval and its seeds (+); drag a box to enlarge it, "
+    + "and double-click to see all again.");
   if (state.box) parts.push(`${places.length} of ${total} are in the box.`);
   if (beyond) parts.push(`${beyond} far from all others stand${beyond === 1 ? "s" : ""} on the `
     + "edge of the axes (hollow).");
@@ -182,39 +183,6 @@ function listenToPointer() {
     if (event.detail === 0) return; // from the keyboard
     const nearest = findNearest(event);
     if (nearest >= 0) select(places[nearest]);
-  });
-}
-
-// a box that is dragged becomes what the plane shows
-function listenToDrag() {
-  const {root, x, y} = plane;
-  const sort = (a, b) => [Math.min(a, b), Math.max(a, b)];
-  const place = (event) => locate(root, plane.width, event);
-  let start = null;
-  let rect = null;
-  root.addEventListener("pointerdown", (event) => {
-    // a finger scrolls
-    if (event.button === 0 && event.pointerType !== "touch") start = place(event);
-  });
-  root.addEventListener("pointermove", (event) => {
-    if (!start) return;
-    const [px, py] = place(event);
-    if (!rect && Math.hypot(px - start[0], py - start[1]) > 6) {
-      rect = root.appendChild(svg("rect", {class: "drag"}));
-      root.setPointerCapture(event.pointerId);
-    }
-    const [left, right] = sort(px, start[0]);
-    const [top, bottom] = sort(py, start[1]);
-    const sides = {x: left, y: top, width: right - left, height: bottom - top};
-    for (const [key, value] of Object.entries(sides)) rect?.setAttribute(key, value);
-  });
-  root.addEventListener("pointerup", (event) => {
-    const [from, dragged] = [start, rect];
-    start = rect = null;
-    if (!dragged) return;
-    const to = place(event);
-    set({box: [...sort(x.invert(from[0]), x.invert(to[0])),
-      ...sort(y.invert(from[1]), y.invert(to[1]))]});
   });
 }
 

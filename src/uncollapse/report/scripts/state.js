@@ -35,6 +35,7 @@ const state = {
   curveLog: false,
   frontier: 0, // which horizontal axis
   frontierLog: false,
+  frontierBox: null, // as `box`
   knobSet: 0, // which groups are in parallel coordinates
   brushes: {}, // name of an axis -> [lowest, highest] that is shown
 };

@@ -4,7 +4,8 @@
 const EVERY = 2000; // milliseconds
 const WAIT = 20000; // for an answer
 // what a reader has chosen on the page and its address does not keep
-const KEPT = ["shown", "text", "sort", "down", "all", "more", "box", "brushes"];
+const KEPT = ["shown", "text", "sort", "down", "all", "more", "allAnswers", "box",
+  "frontierBox", "brushes"];
 
 const find = (id) => document.getElementById(id);
 let frame = null; // that shows the page
