@@ -254,7 +254,7 @@ def test_knobs_of_a_grid_are_axes(tmp_path: Path) -> None:
     # plain has neither knob, so that all heads together are bn_tau alone
     (own,) = encode_knob_sets(study.runs, places, ["mi", "d_nll"])
     assert own["name"] == "bn_tau"
-    assert [axis["name"] for axis in own["axes"]] == ["lr", "tau", "mi", "d_nll"]
+    assert [axis["name"] for axis in own["axes"]] == ["lr", "τ", "mi", "d_nll"]
     assert len(own["places"]) == 20 and len(set(own["places"])) == 20
     lr, tau, mi, _ = own["axes"]
     assert sorted(set(lr["values"])) == [0.001, 0.01, 0.1, 1] and lr["log"]
@@ -302,6 +302,9 @@ def test_remedies_say_what_their_files_say(tmp_path: Path) -> None:
     assert tau.parts["Promise"].startswith("in training") and "kexue.fm" in tau.parts["Paper"]
     assert [(name, default) for name, default, _ in tau.knobs] == [("tau", "0.5")]
     assert not tau.missing and not plain.knobs
+    assert tau.parts["Promise"].endswith("> -(D/2) ln(1 - τ).")
+    assert "scales γ_μ^2 = τ + (1 - τ)" in tau.parts["Idea"]
+    assert (tau.symbol_of("tau"), tau.symbol_of("kappa")) == ("τ", "")
 
 
 def test_heads_without_a_file_say_so_and_no_other_file_is_read(tmp_path: Path) -> None:

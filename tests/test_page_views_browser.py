@@ -95,7 +95,8 @@ def test_click_opens_and_escape_closes(report: Path, open_page: OpenPage) -> Non
         "Settings: tau=0.2",
         "Promise. in training, batch-mean KL",
         "kexue.fm",
-        "tau (0.5",
+        "-(D/2) ln(1 - τ)",
+        "τ, tau (0.5",
     ):
         assert words in said, words
     page.keyboard.press("Escape")
@@ -464,8 +465,8 @@ def test_box_without_a_curve_is_empty(report: Path, open_page: OpenPage) -> None
     assert page.locator("#frontier-plot .frontier").count() == 1
 
 
-    tmp_path: Path, open_page: OpenPage
 def test_study_without_frontier_or_knobs_has_no_such_view(
+    tmp_path: Path, open_page: OpenPage
 ) -> None:
     write_run(tmp_path / "s", "plain", 0, status="failed", evaluations=2)
     page = open_page(write_page(tmp_path / "s") / "index.html")
@@ -483,7 +484,7 @@ def test_range_by_dragging_narrows_all_views(grid: Path, open_page: OpenPage) ->
     plot = page.locator("#knob-plot > svg")
     plot.scroll_into_view_if_needed()
     titles = plot.locator("text[text-anchor=middle]").all_text_contents()
-    assert titles == ["lr", "tau", "mi", "gap", "nll − plain"]
+    assert titles == ["lr", "τ", "mi", "gap", "nll − plain"]
     box = plot.locator("line.zero").first.bounding_box()
     # the upper part of the axis of lr: 0.1 and 1 of 0.001 to 1, on a logarithmic axis
     page.mouse.move(box["x"], box["y"] - 5)
@@ -500,14 +501,14 @@ def test_range_by_dragging_narrows_all_views(grid: Path, open_page: OpenPage) ->
 
 def test_ranges_by_keyboard_add_up(grid: Path, open_page: OpenPage) -> None:
     page = open_page(grid)
-    page.get_by_label("tau from").fill("0.05")
-    page.get_by_label("tau from").press("Tab")
+    page.get_by_label("τ from").fill("0.05")
+    page.get_by_label("τ from").press("Tab")
     assert len(list_rows(page)) == 16
     page.get_by_label("lr to").fill("0.01")
     page.get_by_label("lr to").press("Tab")
     assert len(list_rows(page)) == 8
-    page.get_by_label("tau from").fill("")
-    page.get_by_label("tau from").press("Tab")
+    page.get_by_label("τ from").fill("")
+    page.get_by_label("τ from").press("Tab")
     assert len(list_rows(page)) == 10
 
 

@@ -28,8 +28,8 @@ from uncollapse.report.style import (
     render_figure,
     shorten_to,
     style_of,
-    write_symbols,
 )
+from uncollapse.report.text import write_symbols
 
 HEADS = ("plain", "bn_mu", "kl_anneal")
 CHANGED = {"bn_mu": "posterior", "kl_anneal": "objective"}
@@ -134,6 +134,12 @@ def test_text_is_fitted_by_its_measured_width() -> None:
     assert shorten_to("cyclical KL annealing 4", 1.2).endswith("… 4")
     assert shorten_to("short", 1.2) == "short"
     assert write_symbols("BN on mu (gamma=0.6), bn_mu, mutual") == "BN on μ (γ=0.6), bn_mu, mutual"
+    assert write_symbols("E[mu^2] + sigma ** 2") == "E[μ^2] + σ ** 2"
+    assert write_symbols("max(lambda, gamma_mu + beta_j)/epsilon") == "max(λ, γ_μ + β_j)/ε"
+    # nothing that is typed or stands for a file
+    for text in ("head=beta", "posterior.tau=0.2", "--beta 1", "conf/head/beta.yaml", "head/beta",
+                 "`beta` and `mu ** 2`", "mu_forcing", "beta_1st", "mutual", "Mu"):  # fmt: skip
+        assert write_symbols(text) == text
 
 
 # ---------------------------------------------------------------- not drawn again

@@ -8,6 +8,7 @@ import pandas as pd
 from uncollapse.json_types import JsonObject
 from uncollapse.report.groups import natural_sort_key
 from uncollapse.report.page_numbers import round_number
+from uncollapse.report.text import write_symbols
 
 RESULTS = ("mi", "shuffle_gap", "d_nll")  # axes after those of the knobs
 FEWEST_KNOBS, FEWEST_GROUPS = 2, 20  # below, tables and frontiers show more
@@ -42,7 +43,10 @@ def describe_knob_set(
     knobs = find_varied(list(kept.values())) & knobs
     if len(knobs) < FEWEST_KNOBS or len(kept) < FEWEST_GROUPS:
         return {}
-    axes = [make_axis(knob, [own[knob] for own in kept.values()]) for knob in sorted(knobs)]
+    axes = [
+        make_axis(write_symbols(knob), [own[knob] for own in kept.values()])
+        for knob in sorted(knobs)
+    ]
     labels = dict(zip(groups["order"].tolist(), groups["label"].tolist(), strict=True))
     if len({labels[order] for order in kept}) > 1:
         axes.insert(0, make_axis("head", [labels[order] for order in kept]))

@@ -19,8 +19,8 @@ from uncollapse.report.style import (
     TEXT_SIZE,
     fit_text,
     measure_text,
-    write_symbols,
 )
+from uncollapse.report.text import write_symbols
 
 KL_TICKS = (0, 0.1, 1, 10, 100, 1000)  # nats
 HANDLE, BETWEEN = 0.28, 0.16  # inches: of the mark of a legend entry, and between its columns

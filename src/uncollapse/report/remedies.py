@@ -7,7 +7,7 @@ import pandas as pd
 from uncollapse.config import heads
 from uncollapse.config.descriptions import find_promise, read_header, read_knobs
 from uncollapse.errors import InputError
-from uncollapse.report.text import clean_text
+from uncollapse.report.text import clean_text, write_symbols
 
 MOST_DESCRIPTION = 2000  # characters of one comment
 PARTS = {"Idea": "Idea", "Promise": "Promise", "Source": "Paper", "Note": "Note"}
@@ -22,6 +22,11 @@ class Remedy:
     parts: dict[str, str] = field(default_factory=dict)  # title -> text
     knobs: list[tuple[str, str, str]] = field(default_factory=list)  # name, default, meaning
     missing: str = ""
+
+    def symbol_of(self, knob: str) -> str:
+        """'τ' for 'tau'; '' for a knob that is not named after a symbol."""
+        symbol = write_symbols(knob)
+        return symbol if symbol != knob else ""
 
 
 def describe_remedies(runs: pd.DataFrame) -> list[Remedy]:
@@ -46,12 +51,12 @@ def describe_remedy(head: str, label: str, known: bool) -> Remedy:
         reason = clean_text(f"The file of this head cannot be read: {error}")
         return Remedy(head, label, missing=reason)
     parts = {
-        title: clean_text(header[name], MOST_DESCRIPTION)
+        title: write_symbols(clean_text(header[name], MOST_DESCRIPTION))
         for name, title in PARTS.items()
         if header.get(name)
     }
     shown = [
-        (name, clean_text(str(default)), clean_text(meaning, MOST_DESCRIPTION))
+        (name, clean_text(str(default)), write_symbols(clean_text(meaning, MOST_DESCRIPTION)))
         for name, (default, meaning) in knobs.items()
     ]
     return Remedy(head, label, parts, shown)

@@ -1,6 +1,5 @@
 """The style of figures, and their files, which are reproducible byte for byte."""
 
-import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from uncollapse.report.text import write_symbols
 from uncollapse.report.tokens import SLOT_TOKENS
 
 MOST_GROUPS = 48  # in one figure, so that it fits on a page; tables have all groups
@@ -33,8 +33,6 @@ BLACK = "#000000"
 GREY = "#8a8a8a"
 # dashes of heads that change the same slot, where lines share a panel
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.2)), (0, (6, 2, 1.5, 2)))
-SYMBOLS = {"mu": "μ", "sigma": "σ", "tau": "τ", "gamma": "γ", "beta": "β"}
-SYMBOL = re.compile(rf"\b({'|'.join(SYMBOLS)})\b(?!_)")
 RC_PARAMS: Any = {  # Any: the stubs want every key as a literal
     "font.size": TEXT_SIZE, "axes.titlesize": TEXT_SIZE, "axes.labelsize": TEXT_SIZE,
     "xtick.labelsize": TEXT_SIZE, "ytick.labelsize": TEXT_SIZE, "legend.fontsize": TEXT_SIZE,
@@ -86,11 +84,6 @@ def names_of(groups: Sequence[pd.DataFrame]) -> list[str]:
     """The names of groups; the short ones if there are too many for lines of full names."""
     column = "group" if len(groups) <= MOST_ROOMY else "short"
     return [write_symbols(group[column].iloc[0]) for group in groups]
-
-
-def write_symbols(text: str) -> str:
-    """'BN on μ (γ=0.6)' for 'BN on mu (gamma=0.6)'."""
-    return SYMBOL.sub(lambda found: SYMBOLS[found[1]], text)
 
 
 def vary_dashes(slots: Iterable[str]) -> list[Any]:

@@ -13,6 +13,17 @@ from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_embedded_p
 
 Value = TypeVar("Value")
 MOST_TEXT = 300  # characters of a name or label
+SYMBOLS = {
+    "mu": "μ", "sigma": "σ", "tau": "τ", "gamma": "γ", "beta": "β", "lambda": "λ", "epsilon": "ε"
+}  # fmt: skip
+SYMBOL_NAMES = "|".join(SYMBOLS)
+# perhaps with a subscript (gamma_mu, beta_j); not in names (bn_mu), keys (posterior.tau),
+# values (head=beta), options (--beta), files (beta.yaml, head/beta) and code (`beta`)
+SYMBOL = re.compile(
+    r"`[^`]*`"
+    rf"|(?<![\w.])(?<!\w=)(?<!--)(?<![A-Za-z_]/)({SYMBOL_NAMES})(?:_({SYMBOL_NAMES}|[a-z\d]))?"
+    r"(?!\w|\.\w|/[A-Za-z])"
+)
 COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # escape sequences of terminals
 
 
@@ -41,6 +52,18 @@ def clean_command(text: str, most: int = 20 * MOST_TEXT) -> str:
 def clean_folder(text: str) -> str:
     """The name of a run folder, in which a path such as `/home/me/ptb` is `-home-me-ptb`."""
     return clean_text(FLATTENED_PATH.sub("=…", text))
+
+
+def write_symbols(text: str) -> str:
+    """'BN on μ (γ=0.6)' for 'BN on mu (gamma=0.6)'."""
+    return SYMBOL.sub(write_symbol, text)
+
+
+def write_symbol(found: re.Match[str]) -> str:
+    name, subscript = found.groups()
+    if not name:  # code
+        return found[0]
+    return SYMBOLS[name] + (f"_{SYMBOLS.get(subscript, subscript)}" if subscript else "")
 
 
 # ---- characters ----------------------------------------------------------------------------------

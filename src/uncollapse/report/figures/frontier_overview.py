@@ -30,8 +30,8 @@ from uncollapse.report.style import (
     NoFigure,
     fit_text,
     vary_dashes,
-    write_symbols,
 )
+from uncollapse.report.text import write_symbols
 
 MOST_NAMED_CURVES = 8  # curves; more would not be readable
 HEIGHT, NARROW_HEIGHT = 3.9, 2.9  # inches

@@ -23,8 +23,8 @@ from uncollapse.report.style import (
     is_crowded,
     measure_text,
     style_of,
-    write_symbols,
 )
+from uncollapse.report.text import write_symbols
 
 MOST_IN_COLUMN = 12  # names that fit into a plane of one column
 NAME_WIDTH = 1.15  # inches of a line of a name

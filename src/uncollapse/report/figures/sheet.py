@@ -27,8 +27,8 @@ from uncollapse.report.style import (
     count_lines,
     fit_text,
     measure_text,
-    write_symbols,
 )
+from uncollapse.report.text import write_symbols
 
 MOST_IN_COLUMN = 12  # panels that are legible in one column
 RIGHT, GAP = 0.12, 0.13  # inches: the right margin, and between panels beside each other

@@ -21,9 +21,9 @@ from uncollapse.report.style import (
     Style,
     fit_text,
     vary_dashes,
-    write_symbols,
 )
 from uncollapse.report.tables.titles import format_range
+from uncollapse.report.text import write_symbols
 
 TAU_FLOOR_STYLE: dict[str, Any] = {"color": GREY, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
