@@ -7,11 +7,14 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from test_report import write_run
 from test_status import NOW, start_run, write_sign
 
 from uncollapse.errors import InputError
+from uncollapse.report import watch
+from uncollapse.report.page import build_page
 from uncollapse.report.server import LOCAL, Served, Server, open_server
-from uncollapse.report.watch import Follower, read_last_row
+from uncollapse.report.watch import Follower, read_last_row, render_reason
 from uncollapse.runs import heartbeat
 
 
@@ -130,6 +133,70 @@ def test_page_is_built_when_runs_change_but_not_too_often(
     follower.follow()
     assert follower.shown.page == b"third"
     assert json.loads(follower.shown.status)["runs"] == []
+
+
+def test_any_error_ends_one_look_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(heartbeat.time, "time", lambda: NOW + 5)
+    start_run(tmp_path, "a/default/seed=0")
+    steps = iter([KeyError("mi"), b"first", OSError("gone"), OSError("gone"), OSError(), b"second"])
+
+    def build() -> bytes:
+        step = next(steps)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def look() -> str:
+        follower.cost = 0.0
+        follower.follow()
+        return json.loads(follower.shown.status)["problem"]
+
+    follower = Follower(tmp_path, build, lambda reason: f"none: {reason}".encode())
+    said = "The study could not be read (KeyError: 'mi'); trying again."
+    assert look() == said and follower.shown.page == f"none: {said}".encode()
+    assert "Traceback" in capsys.readouterr().err
+    # nothing has changed on the disk, but the last look failed
+    assert look() == "" and follower.shown.page == b"first"
+    (tmp_path / "runs/a/default/seed=0/done").touch()
+    tracebacks = []
+    for reason in ("OSError: gone", "OSError: gone", "OSError"):
+        assert look() == f"The study could not be read ({reason}); trying again."
+        # the earlier page stays, and the frame is that of now
+        assert follower.shown.page == b"first" and "1 done" in follower.shown.status.decode()
+        tracebacks.append(capsys.readouterr().err.count("Traceback"))
+    assert tracebacks == [1, 0, 1], "once for each error"
+    assert look() == "" and follower.shown.page == b"second"
+
+
+def test_error_of_the_status_keeps_what_was_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_run(tmp_path, "a/default/seed=0")
+    follower = Follower(tmp_path, lambda: b"page", lambda reason: b"none")
+    follower.follow()
+    known = json.loads(follower.shown.status)
+    monkeypatch.setattr(watch, "read_status", lambda folder: 1 / 0)
+    follower.follow()
+    status = json.loads(follower.shown.status)
+    assert "ZeroDivisionError: division by zero" in status.pop("problem")
+    assert known == status | {"problem": ""} and len(status["runs"]) == 1
+
+
+def test_removed_folder_is_said_until_it_is_back(tmp_path: Path) -> None:
+    study = tmp_path / "s"
+    write_run(study, "plain", 0, evaluations=2)
+    follower = Follower(study, lambda: build_page(study), lambda reason: render_reason("s", reason))
+    follower.follow()
+    page = follower.shown.page
+    study.rename(tmp_path / "elsewhere")
+    follower.cost = 0.0
+    follower.follow()
+    (tmp_path / "elsewhere").rename(study)
+    follower.cost = 0.0
+    follower.follow()
+    assert json.loads(follower.shown.status)["problem"] == "" and follower.shown.page == page
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"split": "valid", "mode": "eval"}'])

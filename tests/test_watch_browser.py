@@ -113,6 +113,28 @@ def test_frame_fits_the_window(
     page.close()
 
 
+def test_error_is_said_until_it_is_over(
+    watched: tuple[Follower, Callable[[int], Server]],
+    browser: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    follower, serve = watched
+    page = browser.new_page(viewport={"width": 1400, "height": 700})
+    page.goto(serve(0).address)
+    shown_page(page)
+    problem = page.locator("#connection")
+    assert problem.inner_text() == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(follower, "update_page", lambda: [][0])
+        follower.follow()
+        wait_for(problem.inner_text)
+    said = "The study could not be read (IndexError: list index out of range); trying again."
+    assert problem.inner_text() == said and "6 done" in page.locator("#head").inner_text()
+    follower.follow()
+    wait_for(lambda: not problem.inner_text())
+    page.close()
+
+
 def test_study_without_rows_is_said_in_place_of_the_page(tmp_path: Path, browser: Any) -> None:
     follower = Follower(tmp_path, lambda: build_page(tmp_path), lambda why: render_reason("s", why))
     follower.shown.frame = render_frame("<b>s")

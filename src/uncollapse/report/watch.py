@@ -6,7 +6,9 @@ down training on the same machine; what is being trained is read every two secon
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -81,6 +83,8 @@ class Follower(Thread):
     """Keeps `shown` up to date from the folder of a study.
 
     `build` makes the page; an InputError says why there is none yet, and `build_empty` shows that.
+    Files may vanish or be half-written at any moment, so that any other error only ends one look:
+    the frame names it, and its traceback is printed once.
     """
 
     def __init__(
@@ -92,6 +96,9 @@ class Follower(Thread):
         self.ends: Stamps = ()
         self.rows: Stamps = ()
         self.built, self.cost = 0.0, 0.0  # when the page was built, and in how many seconds
+        self.described: JsonObject = {"head": clean_text(folder.name), "notes": [], "runs": []}
+        self.problem = ""  # why the last look failed
+        self.printed: set[str] = set()  # problems whose traceback was printed
 
     def run(self) -> None:
         self.follow()
@@ -100,23 +107,46 @@ class Follower(Thread):
 
     def follow(self) -> None:
         """Read the study once, and build the page if it is due."""
+        problem = ""
+        for step in (self.update_page, self.update_status):
+            try:
+                step()
+            except Exception as error:
+                problem = problem or self.explain(error)
+        self.problem = problem
+        if not self.shown.page:
+            self.shown.page = self.build_empty(problem)
+        status = {**self.described, "page": self.shown.page_tag, "problem": problem}
+        self.shown.status = json.dumps(status).encode()
+
+    def explain(self, error: Exception) -> str:
+        """A sentence on an error; prints its traceback if it is new."""
+        message = clean_text(f"{type(error).__name__}: {error}".removesuffix(": "))
+        if message not in self.printed:
+            self.printed.add(message)
+            traceback.print_exception(error)
+        return f"The study could not be read ({message}); trying again."
+
+    def update_page(self) -> None:
         runs = [run.folder for run in find_runs(self.folder)]
         ends = read_stamps([self.folder / PACK, *list_files(runs, RESULT_FILES)])
         rows = read_stamps(list_files(runs, (ROWS_FILE,)))
         if self.is_due(ends, rows, time.monotonic()):
             start = time.monotonic()
-            self.shown.page = self.build_page()
-            self.built = time.monotonic()
-            self.cost = self.built - start
+            try:
+                self.shown.page = self.build_page()
+            finally:
+                self.built = time.monotonic()
+                self.cost = self.built - start
             self.ends, self.rows = ends, rows
-        self.shown.status = json.dumps(self.describe()).encode()
 
     def is_due(self, ends: Stamps, rows: Stamps, now: float) -> bool:
-        """Whether runs have changed, and the last build was long enough ago."""
+        """Whether runs have changed or the last look failed, and the last build is long ago."""
         if not self.shown.page:
             return True
         share = URGENT_SHARE if ends != self.ends else SHARE
-        return (ends, rows) != (self.ends, self.rows) and now - self.built >= self.cost / share
+        has_changed = bool(self.problem) or (ends, rows) != (self.ends, self.rows)
+        return has_changed and now - self.built >= self.cost / share
 
     def build_page(self) -> bytes:
         try:
@@ -124,14 +154,13 @@ class Follower(Thread):
         except InputError as error:
             return self.build_empty(str(error))
 
-    def describe(self) -> JsonObject:
-        """What the page shows of the sweep, as text, and the tag of the newest page."""
+    def update_status(self) -> None:
+        """Read what the frame shows of the sweep, as text."""
         status = read_status(self.folder)
         head, *rest = describe_status(self.folder, status)
         listed = [entry for entry in status.entries if entry.state not in (DONE, WAITING)]
         shown = [describe_run(self.folder, entry) for entry in listed[:MOST_LISTED]]
-        return {
-            "page": self.shown.page_tag,
+        self.described = {
             "head": head,
             "notes": [*rest, *list_more(listed), *list_waiting(status)],
             "runs": shown,
@@ -145,7 +174,11 @@ def list_files(runs: Iterable[Path], names: Iterable[str]) -> list[Path]:
 
 def read_stamps(paths: Iterable[Path]) -> Stamps:
     """When the files that exist were changed last."""
-    return tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((str(path), path.stat().st_mtime_ns))
+    return tuple(found)
 
 
 def describe_run(study: Path, entry: Entry) -> JsonObject:

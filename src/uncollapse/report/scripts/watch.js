@@ -20,6 +20,11 @@ function element(name, properties = {}, ...children) {
 
 // ---- the sweep
 
+// what is wrong at present; the same text is not announced twice
+function sayProblem(text) {
+  if (find("connection").textContent !== text) find("connection").textContent = text;
+}
+
 function drawRun({name, state, text, share, row}) {
   const progress = [];
   if (share !== null && state === "running") {
@@ -100,14 +105,14 @@ async function ask() {
     });
     if (!answer.ok) throw new Error(answer.statusText);
     const text = await answer.text();
-    find("connection").textContent = "";
     const status = JSON.parse(text);
+    sayProblem(status.problem ?? "");
     if (text !== statusText && status.head) drawStatus(status);
     statusText = text;
     if (status.page && status.page !== shownTag) takePage(status.page);
     keepAddress();
   } catch {
-    find("connection").textContent = "No answer from the command; asking again.";
+    sayProblem("No answer from the command; asking again.");
   }
   setTimeout(ask, EVERY);
 }
