@@ -283,11 +283,13 @@ def test_far_runs_do_not_compress_the_frame(runs: pd.DataFrame) -> None:
     more["run"] = range(len(more))
     assert count_beyond(more, frontier_points(more), FRONTIERS[0]) == 0
     highest = frontier_points(more)["d_nll"].max()
+    more = more.copy()  # results are kept for a frame
     more.loc[more.index[more["head"] == "bn_tau"][0], "nll"] += 50
     points = frontier_points(more)
     _, (_, high) = frame_limits(more, points, FRONTIERS[0])
     assert high < highest + 1 and count_beyond(more, points, FRONTIERS[0]) == 1
     assert "1 run outside the frame" in FRONTIER_FIGURES[0].describe(more)
+    more = more.copy()  # results are kept for a frame
     more.loc[more.index[more["head"] == "bn_tau"][1], "nll"] -= 50
     points = frontier_points(more)
     _, (low, _) = frame_limits(more, points, FRONTIERS[0])

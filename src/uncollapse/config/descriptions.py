@@ -38,8 +38,9 @@ def read_knobs(head: str) -> dict[str, tuple[Json, str]]:
     for parent in parents_of(head):
         found |= read_knobs(parent)
     text = find_option("head", head).read_text(encoding="utf-8")
+    knobs = knobs_of(head)
     for key, default in read_head(head).items():
-        if key in knobs_of(head):
+        if key in knobs:
             match = re.search(rf"^{key}:[^#\n]*#\s*(.+)$", text, re.MULTILINE)
             found[key] = (default, match[1] if match else "")
     return found

@@ -6,6 +6,7 @@ return only numbers within their bounds (or NaN), strings, and curves with lists
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypedDict
 
 import numpy as np
@@ -81,8 +82,15 @@ class Values:
         value = self.found.get(key)
         if value is None:
             return np.nan
-        low, high = allowed_range(key)
-        if not is_within(value, low, high, flag=unit_of(key) == "flag"):
+        unit = unit_of(key)
+        low, high = allowed_range(key, unit)
+        # most values are floats, of which a report checks hundreds of thousands
+        valid = (
+            low <= value <= high
+            if type(value) is float
+            else is_within(value, low, high, flag=unit == "flag")
+        )
+        if not valid:
             self.refuse(key)
             return np.nan
         return float(value)
@@ -229,9 +237,10 @@ def unit_of(key: str) -> str:
     return METRICS[key].unit if key in METRICS else ""
 
 
-def allowed_range(key: str) -> tuple[float, float]:
+@cache
+def allowed_range(key: str, unit: str) -> tuple[float, float]:
     """The lowest and the highest valid value of a key; standard errors are not negative."""
-    known = OTHER_BOUNDS.get(key) or BOUNDS_OF_UNITS.get(unit_of(key))
+    known = OTHER_BOUNDS.get(key) or BOUNDS_OF_UNITS.get(unit)
     return known or (0 if key.endswith("_se") else -HUGE, HUGE)
 
 

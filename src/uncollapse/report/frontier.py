@@ -13,12 +13,14 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from uncollapse.report.ranking import find_envelope, rank_values
-from uncollapse.report.stats import against_plain, finished, t_interval
+from uncollapse.report.stats import against_plain, finished, once_per_frame, t_interval
 
 INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi or gap at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
+SPAN_COLUMNS = ("curve", "head", "data_name", "order", "seed", "converged")
 CLEARLY = 0.1  # nats of d_nll, more than seeds differ by
 FEWEST_SEEDS = 2  # at one level, for a rank there
 
@@ -31,6 +33,12 @@ def frontier_points(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> pd.D
     saturated, a lower bound only. `curve` names the curve: one head, on one data set, with all
     settings but the knob equal.
     """
+    return find_frontier_points(runs, x, y)
+
+
+@once_per_frame
+def find_frontier_points(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """The points, computed once for all tables, sentences and figures."""
     done = finished(runs)
     if y not in {"d_nll", *done.columns}:
         return done.iloc[:0].assign(curve="")
@@ -94,7 +102,7 @@ def find_knob(runs: pd.DataFrame) -> str:
 
 
 def interpolate(
-    x: Iterable[float], y: Iterable[float], targets: Sequence[float] | np.ndarray, lowest: bool
+    x: ArrayLike, y: ArrayLike, targets: Sequence[float] | np.ndarray, lowest: bool
 ) -> np.ndarray:
     """y at each target [n] by straight lines from point to point; nan outside the span of x.
 
@@ -102,7 +110,8 @@ def interpolate(
     a target the lowest counts, or the highest.
     """
     targets = np.asarray(targets, float)
-    points = pd.DataFrame({"x": x, "y": y}).dropna().to_numpy(float)
+    points = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
+    points = points[~np.isnan(points).any(axis=1)]
     found = np.full(len(targets), np.nan)
     choose = np.fmin if lowest else np.fmax
     for pair in pairwise(points):
@@ -113,18 +122,29 @@ def interpolate(
     return found
 
 
-def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, pd.Series]:
-    """For each curve, d_nll at x = target of every seed whose span holds the target."""
-    found: dict[str, pd.Series] = {}
+def values_at_levels(
+    points: pd.DataFrame, targets: Iterable[float] = INFORMATION_LEVELS, x: str = "mi"
+) -> dict[float, dict[str, pd.Series]]:
+    """For each target and curve, d_nll at x = target of every seed whose span holds the target."""
+    targets = list(targets)
+    found: dict[float, dict[str, pd.Series]] = {target: {} for target in targets}
+    points = points[list(dict.fromkeys(["curve", "order", "seed", x, "d_nll"]))]
     for curve, group in points.groupby("curve", sort=False):
         by_seed = {
-            seed: interpolate(runs[x], runs["d_nll"], [target], lowest=True)[0]
+            seed: interpolate(runs[x], runs["d_nll"], targets, lowest=True)
             for seed, runs in group.sort_values("order").groupby("seed")
         }
-        values = pd.Series(by_seed, dtype=float).dropna()
-        if len(values):
-            found[str(curve)] = values
+        for i, target in enumerate(targets):
+            at_target = {seed: values[i] for seed, values in by_seed.items()}
+            values = pd.Series(at_target, dtype=float).dropna()
+            if len(values):
+                found[target][str(curve)] = values
     return found
+
+
+def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, pd.Series]:
+    """For each curve, d_nll at x = target of every seed whose span holds the target."""
+    return values_at_levels(points, [target], x)[target]
 
 
 def price_of_a_nat(group: pd.DataFrame, x: str = "mi") -> pd.Series:
@@ -156,7 +176,9 @@ def equal_information(
     A row has the span of x, d_nll at each target with its rank, the price of a nat, and the targets
     at which the curve lies on the envelope. Only curves of the same data are ranked together.
     """
-    found = {target: values_at(points, target, x) for target in targets}
+    # slices of few columns are fast
+    points = points[list(dict.fromkeys([*SPAN_COLUMNS, x, "d_nll"]))]
+    found = values_at_levels(points, targets, x)
     reached = [target for target, values in found.items() if values]
     data = dict(zip(points["curve"], points["data_name"], strict=True))
     ranks, envelopes = {}, {}

@@ -132,14 +132,17 @@ def make_heads(
     """The rows by the name of their group, in the order of groups."""
     numbers = summary.numbers
     alone = runs.groupby("head")["order"].nunique() == 1
-    first = {order: group.iloc[0] for order, group in by_group(runs)}
+    columns = ["order", "group", "head", "override_list", "data_name", "short", "slot", "changes"]
+    records = runs[columns].drop_duplicates("order").sort_values("order").to_dict("records")
+    first = {record["order"]: record for record in records}
     # a head is named by itself, and its settings by their values too
     keys = number_repeats(
         str(run["head"]) if alone[run["head"]] else " ".join([run["head"], *run["override_list"]])
         for run in first.values()
     )
     names, counts = mark_names(numbers), count_runs(numbers)
-    states = {order: judge_code(finished(group)) for order, group in by_group(runs)}
+    gaps = runs[["order", "status", "shuffle_gap"]]
+    states = {order: judge_code(finished(group)) for order, group in by_group(gaps)}
     return {
         str(run["group"]): Head(
             order=order,

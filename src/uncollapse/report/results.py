@@ -1,6 +1,9 @@
 """The runs of a study as two tidy frames: one row per run, and one per evaluation."""
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,11 +52,12 @@ def read_study(folder: str | Path, rule: str = DEFAULT_RULE) -> Study:
     Test metrics are those of the weights that `rule` chose. InputError if a run did not keep them.
     """
     notes: list[str] = []
-    records = [
-        record
-        for saved in iterate_runs(Path(folder), notes)
-        if (record := read_record(saved, notes, rule))
-    ]
+    with paused_collection():
+        records = [
+            record
+            for saved in iterate_runs(Path(folder), notes)
+            if (record := read_record(saved, notes, rule))
+        ]
     folder = study_folder(Path(folder))
     # without any run, the reason is in the notes
     if not records:
@@ -77,6 +81,18 @@ def read_study(folder: str | Path, rule: str = DEFAULT_RULE) -> Study:
         common,
         [clean_text(note, MOST_NOTE) for note in notes],
     )
+
+
+@contextmanager
+def paused_collection() -> Iterator[None]:
+    """Without garbage collection, which would search all the runs read so far again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read_record(saved: Saved, notes: list[str], rule: str) -> RunRecord | None:

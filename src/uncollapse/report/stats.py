@@ -4,7 +4,10 @@ Not a bootstrap: at three seeds its 95 % percentile interval covers the mean in 
 the t-interval in 95 %.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+from weakref import finalize
 
 import numpy as np
 import pandas as pd
@@ -13,10 +16,32 @@ from scipy.special import stdtrit  # behind scipy.stats.t, at a third of its imp
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.metric import NLL
 
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
 CONFIDENCE = 0.95
 SAMPLED_BY = ("nll_samples", "nll_examples")  # must be equal where nll is compared
 OUTLYING_TIMES = 4  # times the 90 % quantile of the groups' distances from their median
 NEVER_OUTLYING = 10.0  # nats from the median
+
+
+def once_per_frame(
+    compute: Callable[Concatenate[pd.DataFrame, Options], Result],
+) -> Callable[Concatenate[pd.DataFrame, Options], Result]:
+    """Keep the results of a function while the frame lives from which it computed them.
+
+    For frames that several parts of a report read and nothing changes in place.
+    """
+    known: dict[tuple[object, ...], Result] = {}
+
+    @wraps(compute)
+    def ask(frame: pd.DataFrame, *args: Options.args, **options: Options.kwargs) -> Result:
+        key = (id(frame), *args, *sorted(options.items()))
+        if key not in known:
+            known[key] = compute(frame, *args, **options)
+            finalize(frame, known.pop, key, None).atexit = False
+        return known[key]
+
+    return ask
 
 
 def t_interval(values: Iterable[float], level: float = CONFIDENCE) -> tuple[float, float]:
@@ -77,29 +102,33 @@ def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
     """<metric>_mean, _half and _n over the finished runs of each group (index `order`)."""
-    metrics = list(metrics)
-    # a slice of few columns is fast
-    runs = runs[["order", "status", *dict.fromkeys(metrics)]]
-    return pd.DataFrame(
-        {order: _statistics(finished(group), metrics) for order, group in by_group(runs)}
-    ).T
+    # arrays, as the many columns of a small frame take long to access
+    values = {metric: runs[metric].to_numpy(dtype=float) for metric in metrics}
+    place = pd.Series(np.arange(len(runs)), runs.index)
+    done = runs["status"] == "done"
+    places = {
+        order: group["place"].to_numpy()[group["done"].to_numpy()]
+        for order, group in by_group(runs[["order"]].assign(place=place, done=done))
+    }
+    return pd.DataFrame({order: _statistics(values, own) for order, own in places.items()}).T
 
 
-def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:
+def _statistics(values: dict[str, np.ndarray], places: np.ndarray) -> dict[str, float]:
     cells: dict[str, float] = {}
-    for metric in metrics:
-        mean, half = t_interval(group[metric])
+    for metric, column in values.items():
+        own = column[places]
+        mean, half = t_interval(own)
         cells |= {
             f"{metric}_mean": mean,
             f"{metric}_half": half,
-            f"{metric}_n": group[metric].count(),
+            f"{metric}_n": int(np.count_nonzero(~np.isnan(own))),
         }
     return cells
 
 
 def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
     """The metric of each finished run minus that of plain with the same seed; nan if none."""
-    done = finished(runs)
+    done = finished(runs[["order", "seed", "status", *dict.fromkeys((metric, *SAMPLED_BY))]])
     by_seed = done.groupby(["order", "seed"])[[metric, *SAMPLED_BY]].first()
     keys = zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)
     # aligned row by row with the finished runs
@@ -133,9 +162,11 @@ def plain_of(runs: pd.DataFrame) -> dict[int, int]:
     overrides: bn_tau with tau=0.3,lr=1 is compared with plain with lr=1 if that was run, otherwise
     with plain.
     """
-    groups = by_group(runs)
-    sets = {order: set(group["override_list"].iloc[0]) for order, group in groups}
-    data = {order: group["data_name"].iloc[0] for order, group in groups}
+    first = runs[["order", "override_list", "data_name"]].drop_duplicates("order")
+    first = first.sort_values("order")
+    orders = first["order"].tolist()
+    sets = dict(zip(orders, map(set, first["override_list"]), strict=True))
+    data = dict(zip(orders, first["data_name"], strict=True))
     plain = runs.loc[runs["head"] == "plain", "order"].unique().tolist()
     pairs = {}
     for order, own in sets.items():

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 from uncollapse.disk import read_bytes
@@ -12,6 +13,8 @@ from uncollapse.json_types import Json, JsonObject
 SEAL_KEY = "digest"  # the key of an object's own digest
 # every digit as 0, so that a pattern of zeros matches any number of that length
 DIGIT_CLASSES = bytes.maketrans(b"123456789E", b"000000000e")
+# an exponent of three digits after a number, not within a word such as a digest
+LARGE_EXPONENT = re.compile(rb"(?:^|[-:,\[\s])[0-9][0-9.]*[eE]\+?[0-9]{3}")
 MAX_FLOAT_DIGITS = 308  # an integer with more digits is beyond the largest float
 
 
@@ -47,7 +50,8 @@ def has_suspect_number(content: bytes) -> bool:
     shape = content.translate(DIGIT_CLASSES, b"+")
     # an exponent of three digits may exceed 308; NaN and Infinity are Python's own extension
     long_integer = b"0" * MAX_FLOAT_DIGITS in shape
-    return b"NaN" in content or b"Infinity" in content or b"e000" in shape or long_integer
+    large = b"e000" in shape and LARGE_EXPONENT.search(content) is not None
+    return b"NaN" in content or b"Infinity" in content or large or long_integer
 
 
 def replace_and_count_nonfinite(value: Json) -> tuple[Json, int]:

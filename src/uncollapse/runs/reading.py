@@ -90,13 +90,8 @@ def read_run(run: Run, study: Path) -> Saved:
         notes += find_missing_files(run)
         notes += find_contradictions(summary, rows)
     notes += find_unreadable_view(run)
-    # written without facts about the data, so that only a changed config is noticed here
-    if (stated := summary.get("identity")) not in (None, compute_identity(config)):
-        notes.append(
-            f"{CONFIG} is not the one that the run was made with (its digest was {stated})"
-        )
     is_study = run.folder == study
-    return Saved(
+    saved = Saved(
         name=run.folder.name if is_study else run.folder.relative_to(study).as_posix(),
         status=status,
         config=config,
@@ -109,6 +104,14 @@ def read_run(run: Run, study: Path) -> Saved:
         run=run,
         notes=notes,
     )
+    stated = summary.get("identity")
+    # written without facts about the data, so that only a changed config is noticed here; both
+    # digests are equal where the data are not from files
+    if stated not in (None, saved.identity) and stated != compute_identity(config):
+        notes.append(
+            f"{CONFIG} is not the one that the run was made with (its digest was {stated})"
+        )
+    return saved
 
 
 def read_noted_rows(run: Run, notes: list[str]) -> list[JsonObject]:

@@ -29,7 +29,8 @@ def answer_questions(runs: pd.DataFrame) -> list[Answer]:
     found = []
     names = runs["data_name"].unique().tolist()
     for name in names:
-        own = runs[runs["data_name"] == name]
+        # the same frame, from which other parts of a report have computed frontiers
+        own = runs[runs["data_name"] == name] if len(names) > 1 else runs
         if finished(own).empty:
             continue
         where = f"{name}: " if len(names) > 1 and name else ""

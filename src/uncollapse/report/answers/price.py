@@ -18,12 +18,7 @@ from uncollapse.report.answers.answer import (
     plain_command,
 )
 from uncollapse.report.answers.collapse import judge_code
-from uncollapse.report.frontier import (
-    FEWEST_SEEDS,
-    INFORMATION_LEVELS,
-    frontier_points,
-    values_at,
-)
+from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
 from uncollapse.report.ranking import find_different, rank_values
 from uncollapse.report.stats import against_plain, by_group, finished, t_interval
 
@@ -79,12 +74,8 @@ def compare_levels(runs: pd.DataFrame) -> dict[str, Values]:
     points = frontier_points(runs)
     found: dict[str, Values] = {}
     tied: list[float] = []
-    for target in INFORMATION_LEVELS:
-        values = {
-            curve: seeds
-            for curve, seeds in values_at(points, target).items()
-            if len(seeds) >= FEWEST_SEEDS
-        }
+    for target, curves in values_at_levels(points).items():
+        values = {curve: seeds for curve, seeds in curves.items() if len(seeds) >= FEWEST_SEEDS}
         if len(values) < 2:
             continue
         if len({*rank_values(values).values()}) == 1:

@@ -170,6 +170,8 @@ def mean_frontier(group: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> Mean:
 
     Empty if there is no such span.
     """
+    # slices of few columns are fast
+    group = group[list(dict.fromkeys(["order", "seed", x, y]))]
     spans = group.groupby("seed")[x].agg(["min", "max"])
     low, high = spans["min"].max(), spans["max"].min()
     grid = np.linspace(low, high, GRID_POINTS if low < high else 0)

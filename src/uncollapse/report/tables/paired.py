@@ -9,6 +9,7 @@ from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.metric import NLL
 from uncollapse.report.notes import BIASED, CUT, cut_off
 from uncollapse.report.stats import (
+    SAMPLED_BY,
     by_group,
     finished,
     paired_difference,
@@ -26,7 +27,9 @@ STATISTICS = ("n", "mean", "half")
 def paired_table(runs: pd.DataFrame) -> Table:
     """Differences from plain on shared seeds; empty if there is no plain or no shared seed."""
     metrics = catalogue.paired_columns()
-    done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
+    # slices of few columns are fast
+    needed = runs[list(dict.fromkeys(["order", "group", "seed", "status", *SAMPLED_BY, *metrics]))]
+    done = {order: group.set_index("seed") for order, group in by_group(finished(needed))}
     # plain is not compared with itself, and both groups must have finished seeds
     pairs = [
         pair for pair in plain_of(runs).items() if pair[0] != pair[1] and done.keys() >= set(pair)
@@ -74,7 +77,8 @@ def paired_row(group: pd.DataFrame, plain: pd.DataFrame, metrics: list[str]) -> 
     """One row of the table, from the runs of two groups indexed by seed."""
     row: dict[str, Any] = {"group": group["group"].iloc[0], "against": plain["group"].iloc[0]}
     row["n"] = len(group.index.intersection(plain.index))
-    alike = same_samples(group, plain.reindex(group.index))
+    sampled = plain[list(SAMPLED_BY)].reindex(group.index)
+    alike = same_samples(group, sampled)
     for metric in metrics:
         # an nll from other numbers of samples is left out of the pair
         values = group[metric].where(alike) if METRICS[metric].stage == NLL else group[metric]

@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 
 from uncollapse.metrics.catalogue import MISSING
-from uncollapse.report.evaluations import list_evaluations, under_evaluation
-from uncollapse.report.frontier import INFORMATION_LEVELS, frontier_points, values_at
+from uncollapse.report.evaluations import NUMBERS, NllEvaluation, list_evaluations, under_evaluation
+from uncollapse.report.frontier import frontier_points, values_at_levels
 from uncollapse.report.stats import finished
 from uncollapse.report.tables import Table
+
+# what `frontier_points` and rankings need of runs; slices of few columns are fast
+OF_FRONTIERS = (
+    "order", "group", "head", "label", "seed", "status", "override_list", "data_name", "knobs",
+    "mi", "mi_saturated", "nll_results",
+)  # fmt: skip
 
 
 def rank_agreement_table(runs: pd.DataFrame) -> Table:
@@ -44,13 +50,23 @@ def rank_agreement_table(runs: pd.DataFrame) -> Table:
 def compare_rankings(runs: pd.DataFrame, data: str) -> list[dict[str, object]]:
     """One row per pair of evaluations of runs of the same data, if they share a ranking."""
     evaluations = list_evaluations(runs)
+    runs = runs[list(dict.fromkeys([*OF_FRONTIERS, *NUMBERS]))]
     frames = {e: under_evaluation(runs, e) for e in evaluations}
     differ = len({e.examples for e in evaluations}) > 1
+    known: dict[tuple[NllEvaluation, bytes], dict[str, pd.Series]] = {}
+
+    def collect(evaluation: NllEvaluation, which: pd.Series) -> dict[str, pd.Series]:
+        # most pairs have the same runs
+        key = (evaluation, which.to_numpy().tobytes())
+        if key not in known:
+            known[key] = collect_rankings(frames[evaluation][which])
+        return known[key]
+
     rows = []
     for one, other in combinations(evaluations, 2):
         # only runs with both, so that the seeds are the same
         both = frames[one]["d_nll"].notna() & frames[other]["d_nll"].notna()
-        first, second = (collect_rankings(frames[e][both]) for e in (one, other))
+        first, second = collect(one, both), collect(other, both)
         label = f"{one.label(differ)} and {other.label(differ)}"
         row: dict[str, object] = {"evaluations": label, "data": data}
         taus = {
@@ -68,8 +84,8 @@ def collect_rankings(runs: pd.DataFrame) -> dict[str, pd.Series]:
     others = runs[runs["head"] != "plain"].dropna(subset=["d_nll"])
     found = {"groups": others.groupby("group")["d_nll"].mean()}
     points = frontier_points(runs)
-    for level in INFORMATION_LEVELS:
-        means = {curve: values.mean() for curve, values in values_at(points, level).items()}
+    for level, curves in values_at_levels(points).items():
+        means = {curve: values.mean() for curve, values in curves.items()}
         if means:
             found[f"at {level:g} nat{'s' * (level != 1)}"] = pd.Series(means)
     return found

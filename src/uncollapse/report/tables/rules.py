@@ -6,7 +6,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.notes import differs_between
-from uncollapse.report.runs import WEIGHTS_OF
+from uncollapse.report.runs import WEIGHTS_OF, rule_columns
 from uncollapse.report.stats import by_group, finished, t_interval
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import drop_empty_columns, format_column, mark_cells
@@ -25,9 +25,11 @@ RULES_TITLE = (
 def rules_table(runs: pd.DataFrame) -> Table:
     """The metrics of each group under each rule; empty if no rule chose other weights."""
     names = catalogue.compared_columns()
+    # slices of few columns are fast
+    needed = ["order", "group", "status", *(key for w in WEIGHTS_OF for key in rule_columns(w))]
     rows = [
         rule_row(group, weights, names)
-        for _, group in by_group(finished(runs))
+        for _, group in by_group(finished(runs[needed]))
         for weights in WEIGHTS_OF
         if group[f"{weights}_step"].notna().any()
     ]
@@ -55,8 +57,9 @@ def rule_row(group: pd.DataFrame, weights: str, names: list[str]) -> dict[str, o
         "step": group[f"{weights}_step"].mean(),
     }
     for name in names:
-        mean, half = t_interval(group[f"{weights}_{name}"])
-        count = int(np.isfinite(group[f"{weights}_{name}"]).sum())
+        values = group[f"{weights}_{name}"].to_numpy(dtype=float)
+        mean, half = t_interval(values)
+        count = int(np.isfinite(values).sum())
         changed = differs_between(group, f"{weights}_{name}", f"best_{name}")
         row |= {f"{name}_mean": mean, f"{name}_half": half, f"{name}_n": count}
         row[f"{name}_changed"] = changed

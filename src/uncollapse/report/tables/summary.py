@@ -9,7 +9,7 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
 from uncollapse.metrics.metric import REPORT
 from uncollapse.report.notes import BIASED, BOUND
-from uncollapse.report.stats import against_plain, relative_time, summarise
+from uncollapse.report.stats import against_plain, once_per_frame, relative_time, summarise
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
     add_chance,
@@ -58,6 +58,7 @@ def summary_table(runs: pd.DataFrame) -> Table:
     return Table("summary", title, numbers.reset_index(drop=True), drop_empty_columns(text))
 
 
+@once_per_frame
 def summarise_groups(runs: pd.DataFrame) -> Summary:
     """The numbers of the summary, and the cells and headers of the metrics that its text has."""
     columns = shown_columns(runs)
