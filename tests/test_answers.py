@@ -31,6 +31,7 @@ def make_runs(heads: dict[str, dict], seeds: int = 3, **columns) -> pd.DataFrame
                     "nll_samples": 100.0, "nll_examples": 500.0, "oracle_gap": float("nan"),
                     "status": "done", "data_name": "", "study": "s", "converged": 1.0,
                     "schedule_complete": 1.0, "unfinished": "", "next_gain": 0.0,
+                    "nll_bias": 0.0, "commit": "a", "tree_changed": False,
                     "command": f"python train.py head={head} knob=1 data=digits seed={seed}",
                     **{k: v for k, v in facts.items() if k not in ("gap", "mi", "nll", "seeds")},
                     **columns,
@@ -101,6 +102,7 @@ def test_remedies_are_kept_collapsed_or_open() -> None:
     )
     text = find(runs, "keep a code").text
     assert text.startswith("2 of 4 remedies keep a code (")
+    assert "all of them 1 nat of mi or more" in text
     assert "1 collapses: mog" in text and "1 is open: mdr" in text
 
 
@@ -121,11 +123,11 @@ def test_one_seed_leaves_all_open() -> None:
 
 
 def make_frontiers(slopes: dict[str, float], **spans: tuple[float, ...]) -> pd.DataFrame:
-    """Heads at three values of their knob, by default with 0.5, 3 and 6 nats of mi."""
+    """Heads at three values of their knob, by default with 0.5, 3 and 5.5 nats of mi."""
     heads = {
         f"{head} knob={i}": {"gap": 5.0, "mi": mi, "nll": 20 + slope * mi}
         for head, slope in slopes.items()
-        for i, mi in enumerate(spans.get(head, (0.5, 3.0, 6.0)))
+        for i, mi in enumerate(spans.get(head, (0.5, 3.0, 5.5)))
     }
     runs = make_runs({**PLAIN, **heads})
     # the seeds' noise cancels in paired differences, so each seed gets a little of its own
@@ -136,22 +138,59 @@ def make_frontiers(slopes: dict[str, float], **spans: tuple[float, ...]) -> pd.D
 def test_heads_that_cannot_be_told_apart_are_named_together() -> None:
     runs = make_frontiers({"cheap": 0.1, "same": 0.1, "costly": 0.5})
     answer = find(runs, "At 4 nats of information")
-    assert "cheap and same cost least and cannot be told apart: nll − plain +0.40" in answer.text
-    assert "Significantly more: costly." in answer.text and answer.evidence == "frontier"
+    assert "1 other costs significantly more, +2.00" in answer.text
+    assert answer.evidence == "frontier"
     assert "At 8 nats" not in texts(runs), "no head reaches it"
 
 
 def test_neighbouring_levels_without_differences_are_one_sentence() -> None:
     runs = make_frontiers({"one": 0.1, "other": 0.1})
-    assert "At 1 to 4 nats of information (mi), none of the 2 remedies can be told from" in texts(
-        runs
-    )
+    text = texts(runs)
+    assert "At 1, 2 and 4 nats, none of the 2 remedies can be told from the cheapest" in text
 
 
-def test_levels_that_other_heads_reach_are_sentences_of_their_own() -> None:
+def test_levels_without_differences_may_be_reached_by_other_heads() -> None:
     text = texts(make_frontiers({"one": 0.1, "other": 0.1, "short": 0.1}, short=(0.5, 1.5, 2.5)))
-    assert "At 1 to 2 nats of information (mi), none of the 3" in text
-    assert "At 4 nats of information (mi), none of the 2" in text
+    assert "At 1, 2 and 4 nats, none of the 2 to 3 remedies can be told" in text
+
+
+def test_remedies_to_take_are_cheapest_at_every_level_they_reach() -> None:
+    """`late` begins at 2 nats; `early` is cheapest at first and costly at the end; `none` never."""
+    prices = {
+        "best": ([0.5, 3.0, 7.0], [0.1, 0.2, 0.4]),
+        "late": ([1.5, 3.0, 7.0], [0.15, 0.2, 0.4]),
+        "early": ([0.5, 3.0, 7.0], [0.1, 0.2, 0.9]),
+        "none": ([0.5, 3.0, 7.0], [0.8, 1.0, 1.2]),
+        "short": ([0.5, 2.2, 3.0], [0.1, 0.17, 0.21]),
+    }
+    heads = {
+        f"{head} knob={i}": {"gap": 5.0, "mi": [mi + 0.001 * i] * 3, "nll": 20 + price}
+        for head, (carried, costs) in prices.items()
+        for i, (mi, price) in enumerate(zip(carried, costs, strict=True))
+    }
+    runs = make_runs({**PLAIN, **heads})
+    runs.loc[runs["head"] != "plain", "nll"] += 0.01 * ((runs["order"] * 7 + 3 * runs["seed"]) % 5)
+    answer = find(runs, "To keep up to")
+    assert "To keep up to 6 nats of information (mi), take best or late: at 1, 2, 4 and 6" in (
+        answer.text
+    )
+    assert "plain's nll is 20.00" in answer.text and answer.evidence == "frontier"
+    assert "had not converged" not in answer.text
+    late = find(runs.assign(converged=(runs["head"] != "late") * 1.0), "To keep up to")
+    assert "9 of 18 of their runs had not converged" in late.text
+
+
+def test_no_remedy_to_take_where_none_is_always_cheapest() -> None:
+    prices = {"low": ([0.5, 3.0, 7.0], [0.0, 0.2, 2.0]), "high": ([0.5, 3.0, 7.0], [0.7, 0.8, 0.9])}
+    heads = {
+        f"{head} knob={i}": {"gap": 5.0, "mi": [mi] * 3, "nll": 20 + price}
+        for head, (carried, costs) in prices.items()
+        for i, (mi, price) in enumerate(zip(carried, costs, strict=True))
+    }
+    runs = make_runs({**PLAIN, **heads})
+    runs.loc[runs["head"] != "plain", "nll"] += 0.01 * ((runs["order"] * 7 + 3 * runs["seed"]) % 5)
+    assert find(runs, "No remedy is among the cheapest at every amount").kind == "answer"
+    assert "take " not in texts(runs)
 
 
 def test_without_frontiers_similar_heads_are_compared() -> None:
@@ -166,7 +205,9 @@ def test_without_frontiers_similar_heads_are_compared() -> None:
     )
     assert "none of the 2 remedies" in find(runs, "Where 1.10 to 1.20 nats (mi) are kept").text
     high = find(runs, "Where 4.00 to 5.00 nats (mi) are kept")
-    assert "high1 costs least" in high.text and "Significantly more: high2" in high.text
+    assert (
+        "high1 costs least" in high.text and "Significantly more, +3.00 ± 0.03: high2" in high.text
+    )
     assert high.evidence == "paired"
 
 
@@ -221,9 +262,26 @@ def test_disagreement_of_seeds_is_a_caution() -> None:
 
 def test_unconverged_runs_are_named() -> None:
     runs = make_runs({**PLAIN, "vmf": {**KEPT, "converged": 0.0}})
-    assert "3 of the finished runs had not converged when training ended: vmf." in texts(runs)
+    assert "3 of 6 finished runs had not converged when training ended: vmf." in texts(runs)
     runs = make_runs({**PLAIN, "mdr": {**KEPT, "schedule_complete": 0.0}})
     assert "ended before a schedule did: mdr." in texts(runs)
+
+
+def test_costs_that_few_samples_may_explain_are_marked() -> None:
+    worse = {**KEPT, "nll": [22.0, 22.02, 22.01]}
+    runs = make_runs({**PLAIN, "worse": {**worse, "nll_bias": 0.5}, "sure": worse})
+    assert "in 1 of these more samples would lower the difference" in texts(runs)
+    assert "more samples" not in texts(make_runs({**PLAIN, "worse": worse}))
+
+
+def test_different_code_is_a_caution() -> None:
+    runs = make_runs({**PLAIN, "vmf": {**KEPT, "commit": "b"}})
+    answer = find(runs, "The runs are from 2 commits of the code")
+    assert answer.kind == "caution" and answer.evidence == "provenance"
+    assert "3 of 6 runs had uncommitted changes" in texts(
+        make_runs({**PLAIN, "vmf": {**KEPT, "tree_changed": True}})
+    )
+    assert "commit" not in texts(make_runs({**PLAIN, "vmf": KEPT}))
 
 
 def test_each_data_set_has_its_own_answers() -> None:

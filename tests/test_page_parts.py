@@ -192,7 +192,7 @@ def test_saturated_head_is_in_no_band(tmp_path: Path) -> None:
 
 def test_deciding_columns_come_first(study: Study) -> None:
     layout = list(make_head_table(study.runs).layout)
-    assert layout[:4] == ["mi", "shuffle_gap", "d_nll", "n"] and layout[-1] == "changes"
+    assert layout[:4] == ["mi", "d_nll", "shuffle_gap", "n"] and layout[-1] == "changes"
     assert len(layout) == len(set(layout))
 
 

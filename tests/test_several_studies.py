@@ -484,7 +484,15 @@ def test_frontiers_are_compared_at_equal_information() -> None:
     slopes = {"a": 0.1, "b": 0.3, "c": 0.5, "d": 0.7}
     studies = make_frontiers("one", slopes), make_frontiers("other", {**slopes, "a": 0.3})
     comparison, measures = compare(*studies)
-    assert [measure.name for measure in measures] == ["at_1", "at_2", "at_4", "d_nll", "mi", "gap"]
+    assert [measure.name for measure in measures] == [
+        "at_1",
+        "at_2",
+        "at_4",
+        "at_6",
+        "d_nll",
+        "mi",
+        "gap",
+    ]
     two = measures[1]
     assert two.title == "nll − plain at 2 nats of mi"
     assert two.ranks == [{"a": 1, "b": 2, "c": 3, "d": 4}, {"a": 1, "b": 1, "c": 3, "d": 4}]

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from uncollapse.report.ranking import find_envelope, rank_values
 from uncollapse.report.stats import against_plain, finished, once_per_frame, t_interval
 
-INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi or gap at which heads are compared
+INFORMATION_LEVELS = (1.0, 2.0, 4.0, 6.0, 8.0)  # nats of mi or gap at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
 SPAN_COLUMNS = ("curve", "head", "data_name", "order", "seed", "converged")
 CLEARLY = 0.1  # nats of d_nll, more than seeds differ by
@@ -207,13 +207,15 @@ def rank_within_data(
 ) -> tuple[dict[str, int], set[str]]:
     """The ranks of curves among those of their data, and the curves on the envelope.
 
-    Curves with fewer than FEWEST_SEEDS seeds have no rank.
+    Curves with fewer than FEWEST_SEEDS seeds have no rank, and neither has one without a rival.
     """
     values = {curve: found for curve, found in values.items() if len(found) >= FEWEST_SEEDS}
     ranks: dict[str, int] = {}
     envelope: set[str] = set()
     for name in {data[curve]: None for curve in values}:
         own = {curve: found for curve, found in values.items() if data[curve] == name}
+        if len(own) < 2:
+            continue
         ranks |= rank_values(own)
         envelope |= find_envelope(own)
     return ranks, envelope

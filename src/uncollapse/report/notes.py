@@ -72,14 +72,14 @@ def convergence_note(runs: pd.DataFrame) -> str:
     details = []
     for _, group in by_group(open_runs):
         gain = group["next_gain"].max()
-        more = f" (about {gain:.2f} more nats)" if np.isfinite(gain) else ""
+        more = f" (by about {gain:.2f} nats)" if np.isfinite(gain) else ""
         details.append(f"{group['group'].iloc[0]}{more}")
     if not details:
         return ""
     return (
         f"{OPEN}: training ended while the validation objective was still falling, or too soon to "
-        f"tell, in {name_groups(details[:MOST_GROUPS_NAMED], len(details))}; in parentheses what "
-        "one more span of training would gain."
+        f"know, in {name_groups(details[:MOST_GROUPS_NAMED], len(details))}; in parentheses by how "
+        "much one more span of training would lower it."
     )
 
 

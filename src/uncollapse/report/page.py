@@ -34,6 +34,7 @@ from uncollapse.report.remedies import describe_remedies
 from uncollapse.report.rendering import GroupSamples, describe_size, fill_page, list_pictures
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.samples import all_samples
+from uncollapse.report.setting import describe_setting
 from uncollapse.report.side_by_side import arrange_views
 from uncollapse.report.stats import finished
 from uncollapse.report.style import FIGURE_FORMATS
@@ -142,7 +143,9 @@ def page_facts(
         "mark": PAGE_MARK,
         "study": study,
         "single": is_run(study.folder),
+        "setting": describe_setting(runs),
         "answers": answer_questions(runs),
+        "contents": list_contents(tables, figures, samples),
         "heads": heads,
         "remedies": describe_remedies(runs),
         "places": {head.order: place for place, head in enumerate(heads.heads)},
@@ -170,6 +173,24 @@ def page_facts(
         "notes": study.notes[:MOST_NOTES],
         "more_notes": max(len(study.notes) - MOST_NOTES, 0),
     }
+
+
+def list_contents(
+    tables: Iterable[Table], figures: Iterable[Shown], samples: Iterable[GroupSamples]
+) -> dict[str, str]:
+    """The sections of the page that it has, each by the id of its heading."""
+    filled = {table.name for table in tables if not table.text.empty}
+    sections = {
+        "summary": ("remedies", True),
+        "frontier": ("equal information", "frontier" in filled),
+        "paired": ("difference from plain", True),
+        "remedies": ("what each does, in Python", True),
+        "samples": ("samples", any(True for _ in samples)),
+        "figures": ("figures", any(True for _ in figures)),
+        "metrics": ("what the numbers mean", True),
+        "provenance": ("data, code, commands", True),
+    }
+    return {name: title for name, (title, is_there) in sections.items() if is_there}
 
 
 def status_counts(runs: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from uncollapse.config import heads
 from uncollapse.config.descriptions import find_promise, read_header, read_knobs
+from uncollapse.config.snippets import write_snippet
 from uncollapse.errors import InputError
 from uncollapse.report.text import clean_text, write_symbols
 
@@ -22,6 +23,7 @@ class Remedy:
     parts: dict[str, str] = field(default_factory=dict)  # title -> text
     knobs: list[tuple[str, str, str]] = field(default_factory=list)  # name, default, meaning
     missing: str = ""
+    snippet: str = ""  # Python for a training loop of one's own; '' if that is not enough
 
     def symbol_of(self, knob: str) -> str:
         """'τ' for 'tau'; '' for a knob that is not named after a symbol."""
@@ -46,7 +48,7 @@ def describe_remedy(head: str, label: str, known: bool) -> Remedy:
         return Remedy(head, label, missing=f"No file describes this head: it is {where}.")
     try:
         header = {**read_header(head), "Promise": find_promise(head)}
-        knobs = read_knobs(head)
+        knobs, snippet = read_knobs(head), write_snippet(head)
     except (InputError, OSError, UnicodeDecodeError) as error:
         reason = clean_text(f"The file of this head cannot be read: {error}")
         return Remedy(head, label, missing=reason)
@@ -59,4 +61,4 @@ def describe_remedy(head: str, label: str, known: bool) -> Remedy:
         (name, clean_text(str(default)), write_symbols(clean_text(meaning, MOST_DESCRIPTION)))
         for name, (default, meaning) in knobs.items()
     ]
-    return Remedy(head, label, parts, shown)
+    return Remedy(head, label, parts, shown, snippet=snippet)

@@ -16,8 +16,8 @@ __all__ = ["Answer", "answer_questions"]
 
 MAKERS = (
     describe_plain,
-    describe_kept,
     describe_prices,
+    describe_kept,
     describe_savings,
     describe_optimum,
     describe_disagreement,

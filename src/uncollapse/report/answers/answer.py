@@ -33,8 +33,8 @@ class Answer:
 
 def format_interval(mean: float, half: float, sign: str = "") -> str:
     """'+0.02 ± 0.03' nats, as tables write it, but with a minus sign and usually two decimals."""
-    # a third one where the half-width would be 0.00
-    digits = min(choose_decimals(mean, half), 3 if half < 0.005 else 2)
+    # more where the half-width would be 0.00
+    digits = min(choose_decimals(mean, half), 4 if half < 0.005 else 2)
     return format_cell(mean, half, 1, 1, digits, sign).replace("-", MINUS)
 
 
@@ -50,11 +50,21 @@ def format_span(values: Iterable[tuple[float, float]]) -> str:
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 
-def list_names(names: Sequence[str]) -> str:
-    """'A', 'A and B', 'A, B and C', or the first few 'and 5 more'."""
+def list_names(names: Sequence[str], last: str = "and") -> str:
+    """'A', 'A and B', 'A, B and C', or the first few 'and 5 more'; `last` may be "or"."""
     if len(names) > MOST_GROUPS_NAMED:
         return name_groups(names[:MOST_GROUPS_NAMED], len(names))
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def list_heads(names: Sequence[str], last: str = "and") -> str:
+    """As `list_names`, for names of heads, which may have commas."""
+    return list_names([quote_name(name) for name in names], last)
+
+
+def quote_name(name: str) -> str:
+    """A name in quotation marks if it would look like two in a list."""
+    return f"“{name}”" if ", " in name or " and " in name else name
 
 
 def count_seeds(counts: Iterable[int]) -> str:

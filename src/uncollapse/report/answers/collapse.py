@@ -11,13 +11,14 @@ from uncollapse.report.answers.answer import (
     agree,
     count_seeds,
     format_interval,
-    list_names,
+    list_heads,
     plain_command,
 )
 from uncollapse.report.stats import by_group, finished, t_interval
 from uncollapse.report.text import capitalise
 
 COLLAPSED = 0.1  # nats of gap
+MUCH = 1.0  # nats of mi: less is hardly a code
 STATES = ("kept", "collapsed", "open")
 
 
@@ -93,12 +94,24 @@ def describe_kept(runs: pd.DataFrame) -> list[Answer]:
     parts = [
         f"{len(names['kept'])} of {total} {agree(total, 'remedies keep', 'remedy keeps')} a code"
         f"{some} (the whole interval of the gap is above {COLLAPSED:g} nats)"
+        f"{describe_much(others, len(names['kept']))}"
     ]
     if found := names["collapsed"]:
-        parts.append(f"{len(found)} {agree(len(found), 'collapse')}: {list_names(found)}")
+        parts.append(f"{len(found)} {agree(len(found), 'collapse')}: {list_heads(found)}")
     if found := names["open"]:
-        parts.append(f"{len(found)} {agree(len(found), 'are', 'is')} open: {list_names(found)}")
+        parts.append(f"{len(found)} {agree(len(found), 'are', 'is')} open: {list_heads(found)}")
     return [Answer("answer", f"{'; '.join(parts)}.", "summary")]
+
+
+def describe_much(runs: pd.DataFrame, kept: int) -> str:
+    """How many of the heads that keep a code keep at least MUCH nats of mi, if that is known."""
+    groups = [group for _, group in by_group(runs) if judge_code(group) == "kept"]
+    means = pd.Series([group["mi"].mean() for group in groups], dtype=float)
+    heads = pd.Series([group["head"].iloc[0] for group in groups], dtype=object)
+    if means.isna().all() or not kept:
+        return ""
+    much = heads[means >= MUCH].nunique()
+    return f", {'all' if much == kept > 1 else much} of them {MUCH:g} nat of mi or more"
 
 
 def name_heads(runs: pd.DataFrame) -> dict[str, str]:

@@ -1,43 +1,37 @@
-"""What information costs: nll minus plain's, at equal information where heads have frontiers.
+"""What information costs: nll minus plain's.
 
-Without frontiers, heads that keep a code are compared within groups of similar mi, since a head
-that keeps less pays less. Ranks and tests are those of `ranking`.
+At equal information where heads have frontiers (`levels`). Without them, heads that keep a code are
+compared within groups of similar mi, since a head that keeps less pays less. Ranks and tests are
+those of `ranking`.
 """
 
 import numpy as np
 import pandas as pd
 
 from uncollapse.report.answers.answer import (
-    MINUS,
     Answer,
     agree,
-    count_seeds,
     format_interval,
     format_span,
-    list_names,
+    list_heads,
     plain_command,
 )
 from uncollapse.report.answers.collapse import judge_code
-from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
-from uncollapse.report.ranking import find_different, rank_values
+from uncollapse.report.answers.levels import describe_level, describe_levels
+from uncollapse.report.frontier import FEWEST_SEEDS
+from uncollapse.report.notes import BIASED, has_large_bias
+from uncollapse.report.ranking import find_different
 from uncollapse.report.stats import against_plain, by_group, finished, t_interval
 
 BANDS = 3  # groups of heads by mi, where there is no frontier
 FEWEST_IN_BAND = 2
-Values = dict[str, pd.Series]  # name -> nll minus plain's, by seed
 
 
 def describe_prices(runs: pd.DataFrame) -> list[Answer]:
     """Which heads cost least, at equal information or among heads of similar information."""
     if problem := explain_no_prices(runs):
         return [problem]
-    levels = compare_levels(runs)
-    if levels:
-        return [
-            describe_level(f"At {name} of information (mi)", values, "frontier")
-            for name, values in levels.items()
-        ]
-    return describe_bands(runs)
+    return describe_levels(runs) or describe_bands(runs)
 
 
 def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
@@ -60,61 +54,6 @@ def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
         )
         return Answer("unknown", text, "summary", f"uncollapse evaluate results/{study}")
     return None
-
-
-# ---------------------------------------------------------------- equal information
-
-
-def compare_levels(runs: pd.DataFrame) -> dict[str, Values]:
-    """'1 nat' -> the values of each curve there, for each level that two curves reach.
-
-    Neighbouring levels that the same curves reach, and at which none can be told from another, are
-    one: '1 to 2 nats'.
-    """
-    points = frontier_points(runs)
-    found: dict[str, Values] = {}
-    tied: list[float] = []
-    for target, curves in values_at_levels(points).items():
-        values = {curve: seeds for curve, seeds in curves.items() if len(seeds) >= FEWEST_SEEDS}
-        if len(values) < 2:
-            continue
-        if len({*rank_values(values).values()}) == 1:
-            # the values shown are those of the highest of these levels
-            same = found.get(name_levels(tied), {}).keys() == values.keys()
-            if same:
-                found.pop(name_levels(tied))
-            tied = [*tied, target] if same else [target]
-            found[name_levels(tied)] = values
-        else:
-            tied = []
-            found[name_levels([target])] = values
-    return found
-
-
-def name_levels(levels: list[float]) -> str:
-    """'1 nat', or '1 to 4 nats'."""
-    if len(levels) > 1:
-        return f"{levels[0]:g} to {levels[-1]:g} nats"
-    return f"{levels[0]:g} nat{'s' * (levels[0] != 1)}" if levels else ""
-
-
-def describe_level(where: str, values: Values, evidence: str) -> Answer:
-    """Which heads cost least of those whose values are given, and which cost more."""
-    ranks = rank_values(values)
-    best = [name for name in values if ranks[name] == 1]
-    rest = [name for name in values if ranks[name] > 1]
-    price = f"nll {MINUS} plain {format_span(t_interval(values[name]) for name in best)} nats"
-    seeds = count_seeds(len(values[name]) for name in values)
-    if not rest:
-        text = f"none of the {len(best)} remedies can be told from the cheapest: {price} ({seeds})."
-    elif len(best) == 1:
-        text = f"{best[0]} costs least: {price} ({seeds}). Significantly more: {list_names(rest)}."
-    else:
-        text = (
-            f"{list_names(best)} cost least and cannot be told apart: {price} ({seeds}). "
-            f"Significantly more: {list_names(rest)}."
-        )
-    return Answer("answer", f"{where}, {text}", evidence)
 
 
 # ---------------------------------------------------------------- similar information
@@ -191,14 +130,29 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
     if lower:
         span = format_span(t_interval(tested[name]) for name in lower)
         verb = agree(len(lower), "lower")
-        text = f"{list_names(lower)} {verb} nll ({span} nats), also after {adjusted}"
+        text = f"{list_heads(lower)} {verb} nll ({span} nats), also after {adjusted}"
     else:
         text = f"No remedy has a significantly lower nll than plain, after {adjusted}"
     if higher:
         span = format_span(t_interval(tested[name]) for name in higher)
         cost = f"{agree(len(higher), 'cost')} significantly more ({span} nats)"
-        text += f"; {len(higher)} {cost}: {list_names(higher)}"
+        text += f"; {len(higher)} {cost}: {list_heads(higher)}{describe_bias(runs, higher)}"
     return [Answer("answer", f"{text}.", "paired")]
+
+
+def describe_bias(runs: pd.DataFrame, names: list[str]) -> str:
+    """How many of the groups may owe much of their higher nll to too few samples."""
+    done = finished(runs)
+    bias = against_plain(runs, "nll_bias").reindex(done.index)
+    done = done.assign(bias=bias, d_nll=against_plain(runs, "nll").reindex(done.index))
+    count = sum(
+        has_large_bias(*t_interval(group["d_nll"]), group["bias"].mean())
+        for _, group in by_group(done[done["group"].isin(names)])
+    )
+    if not count:
+        return ""
+    which = "all of these" if count == len(names) else f"{count} of these"
+    return f" (in {which} more samples would lower the difference noticeably, {BIASED})"
 
 
 def excludes_zero(values: pd.Series) -> bool:

@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from uncollapse.report.answers.answer import Answer, agree, list_names
+from uncollapse.report.answers.answer import Answer, agree, list_heads
 from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.notes import cut_off, unconverged
 from uncollapse.report.stats import by_group, finished, t_interval
+from uncollapse.report.text import capitalise
 
 DISAGREEMENT = 0.5  # half-width of mi over its mean, from which seeds are said to disagree
 
@@ -20,7 +21,7 @@ def describe_disagreement(runs: pd.DataFrame) -> list[Answer]:
     if not names:
         return []
     text = (
-        f"Seeds disagree on how much {list_names(names)} {agree(len(names), 'keep')}: the interval "
+        f"Seeds disagree on how much {list_heads(names)} {agree(len(names), 'keep')}: the interval "
         "of mi is wider than half its mean."
     )
     return [Answer("caution", text, "summary")]
@@ -38,14 +39,32 @@ def describe_state(runs: pd.DataFrame) -> list[Answer]:
         )
         answers = [Answer("caution", text, "open-runs")]
     else:
-        all_runs = "The run is done" if len(runs) == 1 else f"All {len(runs)} runs are done"
-        answers = [Answer("answer", f"{all_runs}.", "runs")]
+        answers = []
     for where, problem in (
         (unconverged(runs), "had not converged when training ended"),
         (cut_off(runs), "ended before a schedule did"),
     ):
         if where.any():
             groups = list(dict.fromkeys(runs.loc[where, "group"].astype(str)))
-            text = f"{int(where.sum())} of the finished runs {problem}: {list_names(groups)}."
+            done = int((runs["status"] == "done").sum())
+            text = f"{int(where.sum())} of {done} finished runs {problem}: {list_heads(groups)}."
             answers.append(Answer("caution", text, "summary"))
-    return answers
+    if not answers:
+        all_runs = "The run is done" if len(runs) == 1 else f"All {len(runs)} runs are done"
+        answers = [Answer("answer", f"{all_runs}.", "runs")]
+    return answers + describe_code(runs)
+
+
+def describe_code(runs: pd.DataFrame) -> list[Answer]:
+    """Whether runs were made by different code, which may change numbers."""
+    commits = runs.loc[runs["commit"] != "", "commit"].nunique()
+    changed = int(runs["tree_changed"].eq(True).sum())
+    parts = []
+    if commits > 1:
+        parts.append(f"the runs are from {commits} commits of the code")
+    if changed:
+        parts.append(f"{changed} of {len(runs)} runs had uncommitted changes")
+    if not parts:
+        return []
+    text = f"{capitalise(' and '.join(parts))}; the page cannot tell whether that matters."
+    return [Answer("caution", text, "provenance")]

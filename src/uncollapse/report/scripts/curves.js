@@ -122,8 +122,9 @@ function writeCurveCaption() {
   const header = factsOf(state.curve).header;
   const hasPlain = Object.keys(curves.means[state.curve]).length;
   find("curve-caption").textContent = `${header}${describeUnit(state.curve)} of the validation `
-    + "split over training steps, a line per seed, on the same axes in all panels; dashed lines "
-    + "are runs that are not finished."
+    + "split over training steps, a line per seed, on the same axes in all panels."
+    + (runs.seed.some((_, i) => statusOf(i) !== "done")
+      ? " Dashed lines are runs that are not finished." : "")
     + (hasPlain ? " Black, dashed: the mean of plain." : "")
     + (state.curveLog ? "" : " Values of the first fifth of training may be above the axis.");
 }

@@ -65,9 +65,20 @@ function drawComparison(place, other) {
   const isBound = [place, other].some((p) => runsOf[p].some((i) => saturated.has(i)));
   return html("div", {},
     makeTable("Comparison", [first, ...body]),
+    html("p", {className: "notes"}, warnOfUnequal(place, other)),
     html("p", {className: "quiet notes"}, "Difference: paired by seed, mean ± half-width of the "
       + "95 % t-interval over the n shared seeds; bold where the interval excludes 0."
       + (isBound ? " A saturated mi (≥) is a lower bound, so its difference is unreliable." : "")));
+}
+
+// a sentence where the two keep different amounts of information, which a price depends on
+function warnOfUnequal(place, other) {
+  const [own, its] = [place, other].map((p) => metrics.mi && mean(p, "mi"));
+  const isPlain = other === groups[place].plain;
+  if (isPlain || !own || !its || Math.abs(own - its) < 0.1 * Math.max(own, its)) return "";
+  return `They keep different amounts of information (mi ${textOf(place, "mi")} and `
+    + `${textOf(other, "mi")}), so one may cost more because it keeps more.`
+    + (find("frontier") ? " Equal information, below, compares remedies at the same amount." : "");
 }
 
 function makeTable(label, [first, ...rows]) {

@@ -16,7 +16,8 @@ function drawPlane() {
       + `${places.length} groups; arrow keys move between them`});
   find("all").hidden = !state.box;
   if (!places.length) {
-    find("plane").replaceChildren(html("p", {className: "quiet"}, "No group has both metrics."));
+    find("plane").replaceChildren(html("p", {className: "quiet"}, 
+      "No setting that is shown has both metrics."));
     plane = null;
     return;
   }

@@ -84,10 +84,14 @@ const textOf = (place, name) => metric(place, name)?.[2] ?? "–";
 // a metric of the table, or one that only curves have
 const factsOf = (name) => metrics[name] ?? curves.metrics?.[name];
 
+// head -> what its file says, in which one may search, too
+const aboutOf = new Map([...document.querySelectorAll("[data-head]")]
+  .map((element) => [element.dataset.head, element.querySelector(".description").textContent]));
+
 function isShown(place) {
-  const {slot, name, key} = groups[place];
+  const {slot, name, key, head} = groups[place];
   if (state.shown.size && !state.shown.has(slot)) return false;
-  return `${name} ${key} ${slot}`.toLowerCase().includes(state.text) && passesBrushes(place);
+  return `${name} ${key} ${slot} ${aboutOf.get(head) ?? ""}`.toLowerCase().includes(state.text) && passesBrushes(place);
 }
 
 function describeUnit(name) {

@@ -61,6 +61,7 @@ function drawRows() {
     ? `first ${MOST_ROWS} rows only` : `${places.length - MOST_ROWS} more rows`;
   find("count").textContent = places.length === groups.length
     ? "" : `${places.length} of ${groups.length} rows`;
+  find("copied").textContent = ""; // of rows that were shown before
   setStop(places.includes(state.selected) ? state.selected : visible[0]);
 }
 
@@ -92,7 +93,7 @@ function drawColumns() {
   }
   showColumns(count);
   const left = columns.length - count;
-  find("columns").textContent = left ? `${left} more columns` : "all columns";
+  find("columns").textContent = left ? `${left} more columns` : "fewer columns";
   find("columns").hidden = !left && !state.all;
 }
 

@@ -8,8 +8,10 @@ from uncollapse.report.answers.answer import (
     agree,
     count_seeds,
     format_span,
+    list_heads,
     list_names,
     plain_command,
+    quote_name,
 )
 from uncollapse.report.answers.collapse import COLLAPSED, judge_code
 from uncollapse.report.data_sets import compare_data
@@ -155,16 +157,6 @@ def describe_row(row: Row, columns: Sequence[Column]) -> str:
         if group and group.state == "collapsed"
     ]
     return f"{quote_name(row.name)} (not on {list_names(lost)})"
-
-
-def list_heads(names: Sequence[str]) -> str:
-    """A list of the names of heads."""
-    return list_names([quote_name(name) for name in names])
-
-
-def quote_name(name: str) -> str:
-    """A name in quotation marks if it would look like two in a list."""
-    return f"“{name}”" if ", " in name or " and " in name else name
 
 
 # ---- prices --------------------------------------------------------------------------------------

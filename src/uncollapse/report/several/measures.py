@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from uncollapse.report.answers.price import name_levels
+from uncollapse.report.answers.levels import name_levels
 from uncollapse.report.frontier import (
     FEWEST_SEEDS,
     INFORMATION_LEVELS,

@@ -1,5 +1,6 @@
 """The title of the summary table, and notes on it."""
 
+import numpy as np
 import pandas as pd
 
 from uncollapse.metrics import catalogue
@@ -26,7 +27,7 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         "Test metrics, mean ± half-width of the 95 % t-interval over seeds; "
         f"{describe_units(columns)}.",
         f"nll: K = {format_range(samples)} samples per example{describe_codes(done)}, "
-        f"{format_range(examples)} examples."
+        f"{format_range(examples)} examples{describe_other_examples(done)}."
         if len(samples)
         else "",
         uneven_note(runs),
@@ -39,7 +40,8 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         "≤: from nelbo, an upper bound." if has_loose_ppl(runs) else "",
         "Runs differ in data.level: compare them per character." if levels_differ(runs) else "",
         few_samples_note(runs),
-        f"{BIASED}: the difference in nll_bias is at least half of the interval's half-width."
+        f"{BIASED}: too few samples may explain much of this difference (that in nll_bias is at "
+        "least half of the interval's half-width)."
         if BIASED in marks
         else "",
         "≥: mi is within 0.5 nats of its ceiling ln N in at least one seed, so it is a lower bound."
@@ -59,6 +61,17 @@ def describe_codes(runs: pd.DataFrame) -> str:
     if not fewer.any():
         return ""
     return f" at most ({format_range(runs.loc[fewer, 'nll_codes'].round())} on average)"
+
+
+def describe_other_examples(runs: pd.DataFrame) -> str:
+    """Where nelbo is of more examples than nll, that it is; otherwise ''."""
+    sizes = [saved.data.get("test") for saved in runs["saved"]]
+    total = pd.Series([size if type(size) is int else np.nan for size in sizes], dtype=float)
+    used = runs["nll_examples"].reset_index(drop=True)
+    if not (used < total).any():
+        return ""
+    counts = format_range(total[used < total])
+    return f" (nelbo, rec and kl: all {counts}, so nll may exceed nelbo, its bound)"
 
 
 def describe_units(columns: list[str]) -> str:

@@ -1,0 +1,100 @@
+"""How to use a head in a training loop of one's own: lines of Python made from its file."""
+
+import re
+
+from uncollapse.config import SLOTS, knobs_of, parents_of, read_head
+from uncollapse.json_types import Json, JsonObject
+
+OWN_LOOP = ("posterior", "objective")  # slots that work outside this package's training
+SHORT = ("uncollapse.posteriors", "uncollapse.objectives")  # export the classes of their modules
+SCHEDULES = "uncollapse.training.schedules"  # exported by uncollapse.objectives
+# heads that need more than such lines: the words of a batch; the epochs of the training
+NEEDS_TRAINER = ("bow", "scale")
+REFERENCE = re.compile(r"\$\{(?:\w+\.)?(\w+)\}")
+POSTERIOR = """\
+head = {posterior}  # for the layers of mean and log variance
+q = head(h)  # h: what the encoder returns, [B, hidden]
+z = q.sample()  # [B, latent]
+"""
+KL_LOSS = """\
+loss = (nll(x, z) + q.kl.sum(-1)).mean()  # nll: your -log p(x|z), [B]
+loss.backward()
+"""
+OBJECTIVE = """\
+objective = {objective}  # its parameters, if any, go to the optimiser too
+"""
+OBJECTIVE_LOSS = """\
+loss = objective(nll(x, z), q, z, epoch)  # nll: your -log p(x|z), [B]
+loss.total.backward()
+objective.update(loss)  # after each step
+"""
+
+
+def write_snippet(head: str) -> str:
+    """The lines, with the default knobs; '' for a head that changes the decoder or the steps.
+
+    Free names are those of the reader: h, x, nll, hidden, latent, epoch, and `epochs` in all.
+    """
+    slots, knobs = merge_slots(head), merge_knobs(head)
+    if set(slots) - set(OWN_LOOP) or {head, *parents_of(head)} & set(NEEDS_TRAINER):
+        return ""
+    imports: dict[str, set[str]] = {}
+    gaussian: JsonObject = {"_target_": "uncollapse.posteriors.gaussian.Gaussian"}
+    section = {**gaussian, **slots.get("posterior", {})}
+    posterior = write_call(section, knobs, imports, "hidden, latent")
+    lines = POSTERIOR.format(posterior=posterior)
+    if objective := slots.get("objective"):
+        elbo: JsonObject = {"_target_": "uncollapse.objectives.elbo.ELBO"}
+        call = write_call({**elbo, **objective}, knobs, imports)
+        lines = OBJECTIVE.format(objective=call) + lines + OBJECTIVE_LOSS
+    else:
+        lines += KL_LOSS
+    listed = [f"from {name} import {', '.join(sorted(found))}" for name, found in imports.items()]
+    return "\n".join([*sorted(listed), "", lines])
+
+
+def merge_slots(head: str) -> dict[str, JsonObject]:
+    """The slots that a head sets, with those of the heads that it combines."""
+    found: dict[str, JsonObject] = {}
+    for parent in parents_of(head):
+        found |= merge_slots(parent)
+    own = read_head(head)
+    for slot in SLOTS:
+        if isinstance(section := own.get(slot), dict):
+            found[slot] = {**found.get(slot, {}), **section}
+    return found
+
+
+def merge_knobs(head: str) -> JsonObject:
+    """The default of each knob of a head and of the heads that it combines."""
+    found: JsonObject = {}
+    for parent in parents_of(head):
+        found |= merge_knobs(parent)
+    knobs = knobs_of(head)
+    return found | {key: value for key, value in read_head(head).items() if key in knobs}
+
+
+def write_call(
+    section: JsonObject, knobs: JsonObject, imports: dict[str, set[str]], first: str = ""
+) -> str:
+    """'Linear(epochs=2)' for a section with a `_target_`, whose import is noted."""
+    module, _, name = str(section["_target_"]).rpartition(".")
+    shown = next((short for short in SHORT if module.startswith(f"{short}.")), module)
+    imports.setdefault(SHORT[1] if module == SCHEDULES else shown, set()).add(name)
+    words = [
+        f"{key}={write_value(value, knobs, imports)}"
+        for key, value in section.items()
+        if not key.startswith("_")
+    ]
+    return f"{name}({', '.join(filter(None, [first, *words]))})"
+
+
+def write_value(value: Json, knobs: JsonObject, imports: dict[str, set[str]]) -> str:
+    """A value as Python writes it, with knobs filled in."""
+    if isinstance(value, dict) and "_target_" in value:
+        return write_call(value, knobs, imports)
+    if isinstance(value, str) and (match := REFERENCE.fullmatch(value)):
+        name = match[1]
+        # a setting of the trainer is a name of the reader's own
+        return repr(knobs[name]) if name in knobs else name
+    return repr(value)

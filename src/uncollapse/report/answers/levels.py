@@ -1,0 +1,172 @@
+"""Which remedies to take where heads have frontiers: prices at equal information.
+
+At each level of mi, the cheapest remedies are those that the one with the lowest price is not
+significantly cheaper than. The remedies to take are among them at every level that they reach, up
+to the highest.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from uncollapse.report.answers.answer import (
+    MINUS,
+    Answer,
+    agree,
+    count_seeds,
+    format_span,
+    list_heads,
+    list_names,
+)
+from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
+from uncollapse.report.ranking import rank_values
+from uncollapse.report.stats import finished, t_interval
+
+PRICE = f"nll {MINUS} plain"
+EVIDENCE = "frontier"  # the table at equal information
+Values = dict[str, pd.Series]  # name -> nll minus plain's, by seed
+Levels = dict[float, Values]  # nats of mi -> the values of each curve there
+
+
+def describe_levels(runs: pd.DataFrame) -> list[Answer]:
+    """Which remedies to take, and what each level shows; none if no two curves share a level."""
+    points = frontier_points(runs)
+    levels = compare_levels(points)
+    if not levels:
+        return []
+    ranks = {level: rank_values(values) for level, values in levels.items()}
+    tied = [level for level, found in ranks.items() if {*found.values()} == {1}]
+    taken = find_cheapest(levels, ranks)
+    answers = [describe_choice(runs, points, levels, taken)]
+    if tied and len(levels) > 1:
+        answers.append(describe_ties({level: levels[level] for level in tied}))
+    for level in levels:
+        if level not in tied:
+            where = f"At {name_levels([level])} of information (mi)"
+            answers.append(describe_level(where, levels[level], EVIDENCE, taken))
+    return answers
+
+
+def compare_levels(points: pd.DataFrame) -> Levels:
+    """The prices of each curve, for each level that two curves reach with enough seeds."""
+    found = {}
+    for level, curves in values_at_levels(points).items():
+        values = {curve: seeds for curve, seeds in curves.items() if len(seeds) >= FEWEST_SEEDS}
+        if len(values) > 1:
+            found[level] = values
+    return found
+
+
+def name_levels(levels: list[float]) -> str:
+    """'1 nat', '4 nats', or '1, 2 and 4 nats'."""
+    return f"{list_names([f'{level:g}' for level in levels])} nat{'s' * (levels != [1.0])}"
+
+
+# ---------------------------------------------------------------- which to take
+
+
+def find_cheapest(levels: Levels, ranks: dict[float, dict[str, int]]) -> list[str]:
+    """The curves that share the lowest rank at every level that they reach, up to the highest.
+
+    In the order of figures: by price, the luckiest of them would come first.
+    """
+    return [
+        name
+        for name in levels[max(levels)]
+        if all(found.get(name, 1) == 1 for found in ranks.values())
+    ]
+
+
+def describe_choice(
+    runs: pd.DataFrame, points: pd.DataFrame, levels: Levels, names: list[str]
+) -> Answer:
+    """Which remedies to take, at what price, and how sure that is."""
+    where = name_levels([*levels])
+    if not names:
+        text = (
+            f"No remedy is among the cheapest at every amount of information compared ({where} of "
+            "mi): choose by how much the code should carry."
+        )
+        return Answer("answer", text, EVIDENCE)
+    total = len({name for values in levels.values() for name in values})
+    listed = f"any of the {total} remedies" if len(names) == total else list_heads(names, "or")
+    seeds = count_seeds(
+        len(values[name]) for values in levels.values() for name in names if name in values
+    )
+    text = (
+        f"To keep up to {name_levels([max(levels)])} of information (mi), take {listed}: at "
+        f"{where}, no remedy is significantly cheaper ({seeds}). Price, {PRICE} (nats per example; "
+        f"{describe_scale(runs)}): {describe_price(names, levels)}."
+        f"{describe_unconverged(points, names)}"
+    )
+    return Answer("answer", text, EVIDENCE)
+
+
+def describe_price(names: list[str], levels: Levels) -> str:
+    """'+0.00 ± 0.01 at 1 nat and +0.06 ± 0.05 at 6 nats': at the ends of the levels."""
+    ends = dict.fromkeys((min(levels), max(levels)))
+    parts = []
+    for level in ends:
+        values = [levels[level][name] for name in names if name in levels[level]]
+        if values:
+            span = format_span(t_interval(seeds) for seeds in values)
+            parts.append(f"{span} at {name_levels([level])}")
+    return " and ".join(parts)
+
+
+def describe_scale(runs: pd.DataFrame) -> str:
+    """What plain's nll is, which shows how large a price is."""
+    plain = finished(runs[runs["head"] == "plain"])["nll"].mean()
+    return f"plain's nll is {plain:.2f}"
+
+
+def describe_unconverged(points: pd.DataFrame, names: list[str]) -> str:
+    """A sentence if runs of the remedies to take had not converged."""
+    own = points[points["curve"].isin(names)]
+    count = int((own["converged"] == 0).sum())
+    if not count:
+        return ""
+    return f" {count} of {len(own)} of their runs had not converged, so more training may move it."
+
+
+# ---------------------------------------------------------------- what the levels show
+
+
+def describe_ties(levels: Levels) -> Answer:
+    """The levels at which none can be told from the cheapest."""
+    counts = sorted({len(values) for values in levels.values()})
+    count = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    prices = [t_interval(seeds) for values in levels.values() for seeds in values.values()]
+    seeds = count_seeds(len(seeds) for values in levels.values() for seeds in values.values())
+    text = (
+        f"At {name_levels([*levels])}, none of the {count} remedies can be told from the cheapest: "
+        f"{PRICE} {format_span(prices)} nats ({seeds})."
+    )
+    return Answer("answer", text, EVIDENCE)
+
+
+def describe_level(where: str, values: Values, evidence: str, taken: Sequence[str] = ()) -> Answer:
+    """Which heads cost least of those whose values are given, and which cost more.
+
+    Those that cost least are not named again if they are the ones `taken` at every level.
+    """
+    ranks = rank_values(values)
+    best = [name for name in values if ranks[name] == 1]
+    rest = [name for name in values if ranks[name] > 1]
+    price = f"{PRICE} {format_span(t_interval(values[name]) for name in best)} nats"
+    seeds = count_seeds(len(values[name]) for name in values)
+    if not rest:
+        text = f"none of the {len(best)} remedies can be told from the cheapest: {price} ({seeds})."
+        return Answer("answer", f"{where}, {text}", evidence)
+    more = f"{format_span(t_interval(values[name]) for name in rest)}: {list_heads(rest)}"
+    if {*best} == {*taken}:
+        text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more, {more}."
+        return Answer("answer", f"{where}, {len(rest)} {text}", evidence)
+    if len(best) == 1:
+        text = f"{best[0]} costs least: {price} ({seeds}). Significantly more, {more}."
+    else:
+        text = (
+            f"{list_heads(best)} cost least and cannot be told from the cheapest of them: {price} "
+            f"({seeds}). Significantly more, {more}."
+        )
+    return Answer("answer", f"{where}, {text}", evidence)
