@@ -12,7 +12,7 @@ SCHEDULES = "uncollapse.training.schedules"  # exported by uncollapse.objectives
 NEEDS_TRAINER = ("bow", "scale")
 REFERENCE = re.compile(r"\$\{(?:\w+\.)?(\w+)\}")
 POSTERIOR = """\
-head = {posterior}  # for the layers of mean and log variance
+head = {posterior}  # gives mean and variance
 q = head(h)  # h: what the encoder returns, [B, hidden]
 z = q.sample()  # [B, latent]
 """
@@ -21,7 +21,7 @@ loss = (nll(x, z) + q.kl.sum(-1)).mean()  # nll: your -log p(x|z), [B]
 loss.backward()
 """
 OBJECTIVE = """\
-objective = {objective}  # its parameters, if any, go to the optimiser too
+objective = {objective}
 """
 OBJECTIVE_LOSS = """\
 loss = objective(nll(x, z), q, z, epoch)  # nll: your -log p(x|z), [B]
