@@ -11,7 +11,8 @@ HEADS = sorted(heads())
 
 @pytest.mark.parametrize("head", HEADS)
 def test_lines_run_in_a_loop_of_ones_own(head: str) -> None:
-    snippet = write_snippet(head)
+    snippet, words = write_snippet(head)
+    assert all(word in snippet for word in words.values())
     if not snippet:
         needs = {head, *parents_of(head)} & set(NEEDS_TRAINER)
         assert needs or set(merge_slots(head)) - set(OWN_LOOP)
@@ -20,10 +21,10 @@ def test_lines_run_in_a_loop_of_ones_own(head: str) -> None:
     encoder, decoder = torch.nn.Linear(5, 8), torch.nn.Linear(3, 5)
     x = torch.randn(6, 5)
 
-    def nll(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def rec(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return (decoder(z) - x).square().sum(-1)
 
-    names = {"x": x, "nll": nll, "hidden": 8, "latent": 3, "epoch": 0.5}
+    names = {"x": x, "rec": rec, "hidden": 8, "latent": 3, "epoch": 0.5}
     names |= {"epochs": 4, "h": encoder(x)}
     exec(compile(snippet, head, "exec"), names)
     assert names["z"].shape == (6, 3)  # type: ignore[union-attr]
@@ -33,9 +34,10 @@ def test_lines_run_in_a_loop_of_ones_own(head: str) -> None:
 
 
 def test_lines_of_known_heads() -> None:
-    assert "BatchNormTau(hidden, latent, tau=0.5)" in write_snippet("bn_tau")
-    assert "from uncollapse.posteriors import BatchNormTau\n" in write_snippet("bn_tau")
-    annealed = write_snippet("kl_anneal")
+    assert "BatchNormTau(hidden, latent, tau=0.5)" in write_snippet("bn_tau").text
+    assert "from uncollapse.posteriors import BatchNormTau\n" in write_snippet("bn_tau").text
+    assert write_snippet("free_bits").words == {"lambda": "free=0.25"}
+    annealed = write_snippet("kl_anneal").text
     assert "objective = ELBO(weight=Linear(epochs=2))" in annealed
     assert "from uncollapse.objectives import ELBO, Linear\n" in annealed
-    assert write_snippet("semi_amortized") == ""  # its steps are those of a procedure
+    assert write_snippet("semi_amortized").text == ""  # its steps are those of a procedure

@@ -1,6 +1,7 @@
 """How to use a head in a training loop of one's own: lines of Python made from its file."""
 
 import re
+from typing import NamedTuple
 
 from uncollapse.config import SLOTS, knobs_of, parents_of, read_head
 from uncollapse.json_types import Json, JsonObject
@@ -12,45 +13,57 @@ SCHEDULES = "uncollapse.training.schedules"  # exported by uncollapse.objectives
 NEEDS_TRAINER = ("bow", "scale")
 REFERENCE = re.compile(r"\$\{(?:\w+\.)?(\w+)\}")
 POSTERIOR = """\
-head = {posterior}  # gives mean and variance
+head = {posterior}  # in place of your own layers
 q = head(h)  # h: what the encoder returns, [B, hidden]
 z = q.sample()  # [B, latent]
 """
 KL_LOSS = """\
-loss = (nll(x, z) + q.kl.sum(-1)).mean()  # nll: your -log p(x|z), [B]
+loss = (rec(x, z) + q.kl.sum(-1)).mean()  # rec: your -log p(x|z), [B]
 loss.backward()
 """
 OBJECTIVE = """\
 objective = {objective}
 """
 OBJECTIVE_LOSS = """\
-loss = objective(nll(x, z), q, z, epoch)  # nll: your -log p(x|z), [B]
+loss = objective(rec(x, z), q, z, epoch)  # rec: your -log p(x|z), [B]
 loss.total.backward()
 objective.update(loss)  # after each step
 """
 
 
-def write_snippet(head: str) -> str:
-    """The lines, with the default knobs; '' for a head that changes the decoder or the steps.
+class Snippet(NamedTuple):
+    """Lines of Python, and the words in them that state a knob: {"lambda": "free=0.25"}."""
 
-    Free names are those of the reader: h, x, nll, hidden, latent, epoch, and `epochs` in all.
+    text: str
+    words: dict[str, str]
+
+
+NO_SNIPPET = Snippet("", {})
+
+
+def write_snippet(head: str) -> Snippet:
+    """The lines, with the default knobs; no text for a head that changes the decoder or the steps.
+
+    Free names are those of the reader: h, x, rec, hidden, latent, epoch, and `epochs` in all.
     """
     slots, knobs = merge_slots(head), merge_knobs(head)
     if set(slots) - set(OWN_LOOP) or {head, *parents_of(head)} & set(NEEDS_TRAINER):
-        return ""
-    imports: dict[str, set[str]] = {}
+        return NO_SNIPPET
+    writer = Writer(knobs)
     gaussian: JsonObject = {"_target_": "uncollapse.posteriors.gaussian.Gaussian"}
     section = {**gaussian, **slots.get("posterior", {})}
-    posterior = write_call(section, knobs, imports, "hidden, latent")
+    posterior = writer.write_call(section, "hidden, latent")
     lines = POSTERIOR.format(posterior=posterior)
     if objective := slots.get("objective"):
         elbo: JsonObject = {"_target_": "uncollapse.objectives.elbo.ELBO"}
-        call = write_call({**elbo, **objective}, knobs, imports)
+        call = writer.write_call({**elbo, **objective})
         lines = OBJECTIVE.format(objective=call) + lines + OBJECTIVE_LOSS
     else:
         lines += KL_LOSS
-    listed = [f"from {name} import {', '.join(sorted(found))}" for name, found in imports.items()]
-    return "\n".join([*sorted(listed), "", lines])
+    listed = [
+        f"from {name} import {', '.join(sorted(found))}" for name, found in writer.imports.items()
+    ]
+    return Snippet("\n".join([*sorted(listed), "", lines]), writer.words)
 
 
 def merge_slots(head: str) -> dict[str, JsonObject]:
@@ -74,27 +87,33 @@ def merge_knobs(head: str) -> JsonObject:
     return found | {key: value for key, value in read_head(head).items() if key in knobs}
 
 
-def write_call(
-    section: JsonObject, knobs: JsonObject, imports: dict[str, set[str]], first: str = ""
-) -> str:
-    """'Linear(epochs=2)' for a section with a `_target_`, whose import is noted."""
-    module, _, name = str(section["_target_"]).rpartition(".")
-    shown = next((short for short in SHORT if module.startswith(f"{short}.")), module)
-    imports.setdefault(SHORT[1] if module == SCHEDULES else shown, set()).add(name)
-    words = [
-        f"{key}={write_value(value, knobs, imports)}"
-        for key, value in section.items()
-        if not key.startswith("_")
-    ]
-    return f"{name}({', '.join(filter(None, [first, *words]))})"
+class Writer:
+    """Writes sections of a head's file as calls; notes what must be imported, and the knobs."""
 
+    def __init__(self, knobs: JsonObject) -> None:
+        self.knobs = knobs
+        self.imports: dict[str, set[str]] = {}
+        self.words: dict[str, str] = {}
 
-def write_value(value: Json, knobs: JsonObject, imports: dict[str, set[str]]) -> str:
-    """A value as Python writes it, with knobs filled in."""
-    if isinstance(value, dict) and "_target_" in value:
-        return write_call(value, knobs, imports)
-    if isinstance(value, str) and (match := REFERENCE.fullmatch(value)):
+    def write_call(self, section: JsonObject, first: str = "") -> str:
+        """'Linear(epochs=2)' for a section with a `_target_`."""
+        module, _, name = str(section["_target_"]).rpartition(".")
+        shown = next((short for short in SHORT if module.startswith(f"{short}.")), module)
+        self.imports.setdefault(SHORT[1] if module == SCHEDULES else shown, set()).add(name)
+        words = [
+            self.write_word(key, value) for key, value in section.items() if not key.startswith("_")
+        ]
+        return f"{name}({', '.join(filter(None, [first, *words]))})"
+
+    def write_word(self, key: str, value: Json) -> str:
+        """'epochs=2', with knobs filled in."""
+        if isinstance(value, dict) and "_target_" in value:
+            return f"{key}={self.write_call(value)}"
+        if not (isinstance(value, str) and (match := REFERENCE.fullmatch(value))):
+            return f"{key}={value!r}"
         name = match[1]
         # a setting of the trainer is a name of the reader's own
-        return repr(knobs[name]) if name in knobs else name
-    return repr(value)
+        if name not in self.knobs:
+            return f"{key}={name}"
+        self.words[name] = f"{key}={self.knobs[name]!r}"
+        return self.words[name]

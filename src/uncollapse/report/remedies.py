@@ -6,7 +6,7 @@ import pandas as pd
 
 from uncollapse.config import heads
 from uncollapse.config.descriptions import find_promise, read_header, read_knobs
-from uncollapse.config.snippets import write_snippet
+from uncollapse.config.snippets import NO_SNIPPET, Snippet, write_snippet
 from uncollapse.errors import InputError
 from uncollapse.report.text import clean_text, write_symbols
 
@@ -23,7 +23,7 @@ class Remedy:
     parts: dict[str, str] = field(default_factory=dict)  # title -> text
     knobs: list[tuple[str, str, str]] = field(default_factory=list)  # name, default, meaning
     missing: str = ""
-    snippet: str = ""  # Python for a training loop of one's own; '' if that is not enough
+    snippet: Snippet = NO_SNIPPET  # for a training loop of one's own
 
     def symbol_of(self, knob: str) -> str:
         """'τ' for 'tau'; '' for a knob that is not named after a symbol."""

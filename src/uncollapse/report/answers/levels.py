@@ -89,17 +89,34 @@ def describe_choice(
         )
         return Answer("answer", text, EVIDENCE)
     total = len({name for values in levels.values() for name in values})
-    listed = f"any of the {total} remedies" if len(names) == total else list_heads(names, "or")
+    always = [name for name in names if all(name in values for values in levels.values())] or names
+    if len(names) == total:
+        listed, later = f"any of the {total} remedies", ""
+    else:
+        listed = list_heads(always, "or")
+        later = describe_later(levels, [name for name in names if name not in always])
     seeds = count_seeds(
         len(values[name]) for values in levels.values() for name in names if name in values
     )
     text = (
         f"To keep up to {name_levels([max(levels)])} of information (mi), take {listed}: at "
-        f"{where}, no remedy is significantly cheaper ({seeds}). Price, {PRICE} (nats per example; "
-        f"{describe_scale(runs)}): {describe_price(names, levels)}."
+        f"{where}, no remedy is significantly cheaper ({seeds}){later}. Price, {PRICE} "
+        f"(nats per example; {describe_scale(runs)}): {describe_price(names, levels)}."
         f"{describe_unconverged(points, names)}"
     )
     return Answer("answer", text, EVIDENCE)
+
+
+def describe_later(levels: Levels, names: list[str]) -> str:
+    """'; from 2 nats on, also A': remedies whose curves begin above the lowest level."""
+    starts: dict[float, list[str]] = {}
+    for name in names:
+        start = min(level for level, values in levels.items() if name in values)
+        starts.setdefault(start, []).append(name)
+    return "".join(
+        f"; from {name_levels([start])} on, also {list_heads(found)}"
+        for start, found in sorted(starts.items())
+    )
 
 
 def describe_price(names: list[str], levels: Levels) -> str:
@@ -126,7 +143,11 @@ def describe_unconverged(points: pd.DataFrame, names: list[str]) -> str:
     count = int((own["converged"] == 0).sum())
     if not count:
         return ""
-    return f" {count} of {len(own)} of their runs had not converged, so more training may move it."
+    least = own.loc[own["converged"] == 0, "mi"].min()
+    return (
+        f" {count} of their {len(own)} runs had not converged, all with {least:.1f} nats or more, "
+        "so more training may change prices there."
+    )
 
 
 # ---------------------------------------------------------------- what the levels show

@@ -132,11 +132,12 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
         verb = agree(len(lower), "lower")
         text = f"{list_heads(lower)} {verb} nll ({span} nats), also after {adjusted}"
     else:
-        text = f"No remedy has a significantly lower nll than plain, after {adjusted}"
+        text = f"No setting has a significantly lower nll than plain, after {adjusted}"
     if higher:
         span = format_span(t_interval(tested[name]) for name in higher)
-        cost = f"{agree(len(higher), 'cost')} significantly more ({span} nats)"
-        text += f"; {len(higher)} {cost}: {list_heads(higher)}{describe_bias(runs, higher)}"
+        cost = f"{agree(len(higher), 'settings cost', 'setting costs')} significantly more"
+        listed = f"{list_heads(higher)}{describe_bias(runs, higher)}"
+        text += f"; {len(higher)} {cost} ({span} nats), whatever they keep: {listed}"
     return [Answer("answer", f"{text}.", "paired")]
 
 

@@ -98,7 +98,17 @@ function drawDescription(place) {
   const facts = [settings && `Settings: ${settings}.`, changes && `Changes: ${changes}.`];
   return html("div", {},
     html("p", {}, facts.filter(Boolean).join(" ") || "As its file says."),
-    ...parts.map((part) => part.cloneNode(true)));
+    ...parts.map((part) => fillKnobs(part.cloneNode(true), settings)));
+}
+
+// the lines of Python with the settings of the opened row in place of the defaults
+function fillKnobs(part, settings) {
+  const given = new Map(settings.split(", ").map((text) => text.split("=")));
+  for (const [knob, word] of Object.entries(JSON.parse(part.dataset.words ?? "{}")))
+    if (given.has(knob))
+      part.textContent = part.textContent
+        .replace(word, () => `${word.split("=")[0]}=${given.get(knob)}`);
+  return part;
 }
 
 // ---- KL per dimension

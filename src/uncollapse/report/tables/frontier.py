@@ -51,7 +51,7 @@ def make_table(name: str, runs: pd.DataFrame, x: str) -> Table:
                 f"at {target:g} nat{'s' * (target != 1)}": format_target(numbers, target)
                 for target in targets
             },
-            "price": [
+            "slope": [
                 format_cell(mean, half, 1, 1, 3, "+")
                 for mean, half in zip(numbers["price_mean"], numbers["price_half"], strict=True)
             ],
@@ -79,7 +79,7 @@ def frontier_title(runs: pd.DataFrame, points: pd.DataFrame, targets: list[float
         f"that the chance to separate any two equal heads is about {100 * ERROR_RATE:g} %. A head "
         "with a single seed there has no rank, and pairs without two shared seeds are tied.",
         f"span: the lowest and highest {header} measured.",
-        f"price: the slope of nll over {header} by least squares, nats per nat.",
+        f"slope: that of nll over {header} by least squares, nats per nat.",
         f"envelope: where no other head is significantly lower at the same {header}.",
         f"No head reaches {', '.join(beyond)} nats." if beyond else "",
         "Heads are ranked among those of the same data, which is in brackets."
