@@ -195,7 +195,6 @@ def test_study_gets_tables_and_sections(study: Path, runs: pd.DataFrame, no_figu
         "Difference from plain",
         "Equal information",
         "Equal gap",
-        "Figures",
     ]
     places = [page.index(f">{title}</h2>") for title in titles]
     assert places == sorted(places)

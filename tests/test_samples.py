@@ -239,7 +239,7 @@ def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Pat
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()
     assert (
-        "<h2>Samples</h2>" in page
+        '<h2 id="samples">Samples</h2>' in page
         and "Nearest in train" not in page
         and "1. nearest in train" in page
     )
