@@ -97,6 +97,7 @@ def test_click_opens_and_escape_closes(report: Path, open_page: OpenPage) -> Non
         "kexue.fm",
         "-(D/2) ln(1 - τ)",
         "τ, tau (0.5",
+        "head = BatchNormTau(hidden, latent, tau=0.2)",
     ):
         assert words in said, words
     page.keyboard.press("Escape")
@@ -166,6 +167,21 @@ def test_comparison_of_every_pair_is_what_python_computes(
                 assert (difference, n) == expected, (name, other, metric)
                 compared += n != "0"
     assert len(groups) == 7 and compared > 100
+
+
+def test_comparison_at_unequal_information_says_so(report: Path, open_page: OpenPage) -> None:
+    page = open_page(report)
+    click_row(page, "bn_tau (tau=0.2)")
+    assert "different amounts" not in page.locator("#opened-parts").inner_text(), "with plain"
+    page.locator("#against").select_option(label="bn_tau (tau=0.1)")
+    assert "different amounts of information (mi 2." in page.locator("#opened-parts").inner_text()
+
+
+def test_search_finds_what_a_head_is_about(report: Path, open_page: OpenPage) -> None:
+    page = open_page(report)
+    page.locator("#text").fill("batch norm")
+    names = page.locator("#heads tr[data-place]:visible th").all_inner_texts()
+    assert {name.split()[0] for name in names} == {"bn_tau", "bn_mu"}
 
 
 def test_comparison_leaves_out_missing_seeds_and_other_samples(
