@@ -111,7 +111,9 @@ def test_seeds_without_every_evaluation_do_not_count(runs: pd.DataFrame) -> None
 def test_page_shows_both_tables(study: Path, no_figures: None) -> None:
     page, _ = write_report(study)
     text = page.read_text()
-    assert "<h2>Number of codes for nll</h2>" in text and "Kendall's tau" in text.replace("&#39;", "'")
+    assert "<h2>Number of codes for nll</h2>" in text and "Kendall's tau" in text.replace(
+        "&#39;", "'"
+    )
     assert (page.parent / "tables/nll_by_k.csv").exists()
     assert (page.parent / "tables/rank_agreement.csv").exists()
 

@@ -142,7 +142,9 @@ def test_filters_hold_for_table_and_plane(report: Path, open_page: Any) -> None:
     page.get_by_role("button", name="posterior").click()
     assert list_rows(page) == ["bn_tau", "rms_tau"]
     page.locator("#text").fill("no such head")
-    assert list_rows(page) == [] and "No setting that is shown" in page.locator("#plane").inner_text()
+    assert (
+        list_rows(page) == [] and "No setting that is shown" in page.locator("#plane").inner_text()
+    )
 
 
 def test_rows_beyond_the_first_come_on_request(

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.entry import is_interrupted
 from uncollapse.errors import InputError
+from uncollapse.processes import EndedElsewhere
 from uncollapse.rate_search import replace_rate
 from uncollapse.run import carry_out
 from uncollapse.runs.rows import read_validation_objective
@@ -33,6 +34,8 @@ def main(cfg: DictConfig) -> float | None:
         outcome = carry_out(cfg, head, overrides)
         note_end(outcome.status, words)
         return read_validation_objective(outcome.run) if outcome.run else None
+    except EndedElsewhere:
+        return None
     except InputError as error:
         note_end("refused", words, str(error))
         print(f"[{words}] error: {error}" if in_sweep else f"error: {error}", file=sys.stderr)

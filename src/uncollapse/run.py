@@ -1,7 +1,7 @@
 """One run, from the composed config to the finished folder, in numbered steps."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -10,10 +10,20 @@ from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config.knobs import check_head
 from uncollapse.config.shorthands import NoSuchLevel, replace_shorthands
 from uncollapse.continuing import find_shorter_run, read_origin, take_over
+from uncollapse.errors import InputError
 from uncollapse.extras import require_installed
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
 from uncollapse.own_code import OWN_CODE, record_own_code
+from uncollapse.processes import (
+    Team,
+    announce,
+    begin,
+    follow,
+    join_team,
+    read_team,
+    temporary_folder,
+)
 from uncollapse.request import (
     Request,
     find_done_copy,
@@ -52,6 +62,15 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 
 def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
     """As `run`, with the run's folder."""
+    team = join_team()
+    if not team.writes:
+        return train_in_copy(cfg, head, overrides)
+    with announce(team):
+        return lead(cfg, head, overrides, team)
+
+
+def lead(cfg: DictConfig, head: object, overrides: list[str], team: Team) -> Outcome:
+    """Carry out a run as the only process, or as the first of several."""
     # 1. which run is requested, and whether it is done
     head = check_head(head)
     try:
@@ -69,6 +88,7 @@ def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
     # 2. check and build everything: bad input is refused here
     require_mirrors(request)
     parts = prepare(cfg, request.head)
+    require_divisible(parts, team)
     if start:
         print(f"[{request.name}] {load_start(start, parts)}")
     if reason := find_done_copy(request, copies, parts.data.facts()):
@@ -82,11 +102,26 @@ def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
         shorter = None if request.run.holds(STATE) else find_shorter_run(request, parts)
         if shorter:
             print(f"[{request.name}] {take_over(shorter, request.run)}")
+        begin(team, request.run.folder)
         summary = {**train_and_test(request, parts), **read_origin(request.run)}
         # 5. write the summary, and `done` last: a run without it is not finished
         write_summary(request.run, summary)
         request.run.write(DONE, data=b"")
     return Outcome("done", request.run)
+
+
+def train_in_copy(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
+    """Take part in the run that the first process begins, in a copy of its folder."""
+    with temporary_folder() as folder, follow(folder) as copy:
+        head = check_head(head)
+        cfg, overrides = replace_shorthands(cfg, overrides, head)
+        cfg, start = replace_start(cfg)
+        request = replace(understand_request(cfg, head, overrides), run=Run(copy))
+        parts = prepare(cfg, request.head)
+        if start:
+            load_start(start, parts)
+        train_and_test(request, replace(parts, log=replace(parts.log, wandb=False)))
+    return Outcome("done")
 
 
 def skip(reason: str, found: Run | None = None) -> Outcome:
@@ -175,6 +210,33 @@ def make_trainer(
         console.say(f"[{request.name}] {line}")
     record = Record(request.run.path(ROWS_FILE), [mirror.row for mirror in mirrors])
     trainer = build_trainer(parts, request.run, record, request.config["seed"], console)
+    divide_trainer(trainer, read_team())
     for note in list_phase_warnings(trainer.list_phases(), trainer.length, request.config):
         console.say(f"[{request.name}] warning: {note}")
     return trainer
+
+
+def require_divisible(parts: Parts, team: Team) -> None:
+    """InputError for a model or procedure whose work several processes cannot divide."""
+    if team.size == 1:
+        return
+    from uncollapse.data.dialogue import DialogueData
+
+    name = ""
+    if isinstance(parts.data, DialogueData):
+        name = "a model of dialogues"
+    elif not parts.procedure.can_be_divided:
+        name = type(parts.procedure).__name__
+    if name:
+        raise InputError(
+            f"torchrun with {team.size} processes: {name} cannot be divided among processes"
+        )
+
+
+def divide_trainer(trainer: "Trainer", team: Team) -> None:
+    """Divide the work of training among processes."""
+    if team.size == 1:
+        return
+    from uncollapse.training.division import divide_work
+
+    divide_work(trainer.model, team)

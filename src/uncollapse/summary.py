@@ -7,6 +7,7 @@ from uncollapse.device import identify_gpu, peak_memory
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END
+from uncollapse.processes import read_team
 from uncollapse.request import Request
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import DONE, SCHEMA
@@ -67,6 +68,7 @@ def summarise_circumstances(parts: Parts, threads: int) -> JsonObject:
         "oracle_nll": facts.get("oracle_nll"),
         "unknown": facts.get("unknown", {}).get("test"),
         "threads": threads,
+        **({"processes": team.size} if (team := read_team()).size > 1 else {}),
         "device": str(parts.device),
         **identify_gpu(parts.device),
         "kernels": name_kernels(parts.model),

@@ -26,6 +26,7 @@ from uncollapse.json_types import JsonMapping
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import Metric
 from uncollapse.plugins import import_plugins
+from uncollapse.processes import require_alone
 from uncollapse.runs.heartbeat import Heartbeat
 from uncollapse.runs.json_values import read_json_lines
 from uncollapse.runs.layout import JOBS
@@ -74,6 +75,7 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         self.added_metrics = catalogue.list_added()
+        require_one_process()
         require_writable(config)
         # worker processes cannot handle Ctrl-C themselves
         if config.hydra.launcher._target_ == PROCESS_LAUNCHER:
@@ -140,6 +142,15 @@ def check_wandb(log: DictConfig) -> None:
         settings = load_section(log, "log", LogConfig)
         settings.check()
         check_server(settings)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def require_one_process() -> None:
+    """Exit with one sentence when `torchrun` starts a sweep, whose jobs it cannot divide."""
+    try:
+        require_alone("they train one run; start each run of a sweep by a torchrun of its own")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -106,6 +106,27 @@ class TextBatch(Batch):
         tensors = ("tokens", "lengths", "targets", "owner", "time")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
+    def select(self, rows: Tensor) -> "TextBatch":
+        """The sentences of these rows, which are in increasing order."""
+        lengths = self.lengths[rows]
+        step, row = torch.nonzero(
+            torch.arange(int(lengths.max()), device=lengths.device)[:, None] < lengths,
+            as_tuple=True,
+        )
+        tokens = self.tokens[rows, : int(lengths.max())]
+        places = rows.cpu().numpy()
+        return TextBatch(
+            tokens,
+            lengths,
+            tuple(torch.bincount(step).tolist()),
+            tokens[row, step],
+            row,
+            step,
+            self.examples[places],
+            None if self.chars is None else self.chars[places],
+            None if self.bytes is None else self.bytes[places],
+        )
+
     def find_places(self, row: Tensor, step: Tensor) -> Tensor:
         """Where the tokens of these rows and time steps are in the list of real tokens."""
         starts = torch.tensor([0, *accumulate(self.batch_sizes)], device=row.device)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from uncollapse.interfaces.objective import Loss, Objective
 from uncollapse.interfaces.phases import Phased
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.interfaces.state import Stateful
+from uncollapse.processes import average_gradients
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Training:
             optimizer.zero_grad(set_to_none=True)
         # no gradients for components that make no step
         loss.backward(inputs=weights if components else None)
+        average_gradients(weights)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(weights, self.clip)
         for optimizer in optimizers:
@@ -90,6 +93,9 @@ def require_finite_loss(loss: Loss) -> None:
 
 class Procedure(Phased, Stateful, interface=True):
     """Base of procedures without state; see also `ProcedureModule`."""
+
+    # whether all its gradients are those of `Training.update`, which processes average
+    can_be_divided: ClassVar[bool] = True
 
     def begin(self, training: Training) -> None:
         """Prepare: called before the first step, and before a checkpoint is restored."""

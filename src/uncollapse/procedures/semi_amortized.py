@@ -23,6 +23,7 @@ steps, and also anneals the KL weight.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +50,8 @@ class SemiAmortized(Procedure):
 
     `svi_clip` is the largest norm of one example's gradient.
     """
+
+    can_be_divided: ClassVar[bool] = False  # its inner steps take gradients of codes
 
     svi_steps: int
     svi_lr: float

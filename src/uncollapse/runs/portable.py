@@ -35,8 +35,8 @@ from uncollapse.runs.rows import drop_unread
 # keys of rows, summaries and evaluations about the machine, or about how a run was requested
 MACHINE_FACTS = (
     "commit", "tree_changed", "own_code", "versions", "threads", "device", "gpu", "gpu_id",
-    "kernels", "peak_memory_mb", "wall_seconds", "schema", "identity", "study", "overrides",
-    "continued_from",
+    "processes", "kernels", "peak_memory_mb", "wall_seconds", "schema", "identity", "study",
+    "overrides", "continued_from",
 )  # fmt: skip
 CLOCK_KEY = re.compile(r"seconds(_.*)?|.*_seconds")
 PRIVATE_WORDS = ("results=", "again=", "log=", "log.", "data.cache=", "data.own_cache=")
