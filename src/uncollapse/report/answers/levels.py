@@ -19,6 +19,7 @@ from uncollapse.report.answers.answer import (
     list_names,
 )
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
+from uncollapse.report.notes import MOST_GROUPS_NAMED
 from uncollapse.report.ranking import rank_values
 from uncollapse.report.stats import finished, t_interval
 
@@ -183,7 +184,12 @@ def describe_level(where: str, values: Values, evidence: str, taken: Sequence[st
     if {*best} == {*taken}:
         text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more, {more}."
         return Answer("answer", f"{where}, {len(rest)} {text}", evidence)
-    if len(best) == 1:
+    if len(best) > MOST_GROUPS_NAMED:
+        text = (
+            f"{len(best)} of {len(values)} remedies cannot be told from the cheapest: {price} "
+            f"({seeds}). Significantly more, {more}."
+        )
+    elif len(best) == 1:
         text = f"{best[0]} costs least: {price} ({seeds}). Significantly more, {more}."
     else:
         text = (

@@ -168,7 +168,7 @@ function drawOwnCurves(place, other) {
   const words = other === null ? "" : ` Grey: ${groups[other].name}.`;
   return html("div", {}, html("div", {className: "own-curves"}, ...figures),
     html("p", {className: "quiet notes"}, "Validation split over training, a line per seed."
-      + (groups[place].plain === null ? "" : " Black, dashed: the mean of plain.")
+      + (groups[place].plain === null ? "" : " Dashed: the mean of plain.")
       + (isPlain ? "" : words)));
 }
 
