@@ -339,8 +339,41 @@ def test_address_keeps_the_state(report: Path, open_page: Any) -> None:
     assert other.locator("#y-axis").input_value() == "shuffle_gap"
 
 
+def test_address_keeps_filters_order_and_zoom(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.get_by_role("button", name="posterior").click()
+    page.locator("#text").fill("TAU")
+    page.locator('#heads th[data-column="mi"] button').click()
+    page.locator('#heads th[data-column="mi"] button').click()
+    page.evaluate("uncollapsePage.set({box: [0, 5, -1, 1.5]})")
+    rows, count = list_rows(page), page.locator("#plane .mark").count()
+    other = open_page(report.parent / "single.html", "#" + page.url.partition("#")[2])
+    assert list_rows(other) == rows and other.locator("#text").input_value() == "tau"
+    assert other.locator("#plane .mark").count() == count
+    header = other.locator('#heads th[data-column="mi"]')
+    assert header.get_attribute("aria-sort") == "descending"
+    assert other.get_by_role("button", name="posterior").get_attribute("aria-pressed") == "true"
+    assert other.evaluate("uncollapsePage.state.box.join()") == "0,5,-1,1.5"
+
+
+def test_links_within_the_page_leave_the_address_alone(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html")
+    page.mouse.click(*find_mark(page, "rms_tau"))
+    address = page.url
+    page.get_by_role("link", name="data, code, commands").click()
+    assert page.url == address and page.evaluate("document.activeElement.id") == "provenance"
+    assert list_selected(page)[0] == ["rms_tau"]
+
+
 @pytest.mark.parametrize(
-    "address", ["#head=<b>&x=constructor&y=__proto__&log=2", "#x=%", "#=", "#"]
+    "address",
+    [
+        "#head=<b>&x=constructor&y=__proto__&log=2&slots=constructor,no&sort=no&box=1,2,x,4",
+        "#range=mi:a:b&range=1:2&knobs=99&frontier-box=1,2&x=mi",
+        "#x=%",
+        "#=",
+        "#",
+    ],
 )
 def test_odd_addresses_change_nothing(report: Path, open_page: Any, address: str) -> None:
     page = open_page(report / "index.html", address)

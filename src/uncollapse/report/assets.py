@@ -24,6 +24,7 @@ OWN_SCRIPTS = (
     "opened.js",
     "frontiers.js",
     "knobs.js",
+    "address.js",
     "start.js",
 )
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"

@@ -125,7 +125,7 @@ function writeCurveCaption() {
     + "split over training steps, a line per seed, on the same axes in all panels."
     + (runs.seed.some((_, i) => statusOf(i) !== "done")
       ? " Dashed lines are runs that are not finished." : "")
-    + (hasPlain ? " Thick and dashed: the mean of plain." : "")
+    + (hasPlain ? " Dashed in the colour of the text: the mean of plain." : "")
     + (state.curveLog ? "" : " Values of the first fifth of training may be above the axis.");
 }
 

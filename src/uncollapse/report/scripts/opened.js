@@ -168,7 +168,8 @@ function drawOwnCurves(place, other) {
   const words = other === null ? "" : ` Grey: ${groups[other].name}.`;
   return html("div", {}, html("div", {className: "own-curves"}, ...figures),
     html("p", {className: "quiet notes"}, "Validation split over training, a line per seed."
-      + (groups[place].plain === null ? "" : " Dashed: the mean of plain.")
+      + (groups[place].plain === null
+        ? "" : " Dashed in the colour of the text: the mean of plain.")
       + (isPlain ? "" : words)));
 }
 

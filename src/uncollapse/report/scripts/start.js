@@ -1,8 +1,5 @@
 // Starts the views, the theme, the address and the Escape key.
 
-const IN_ADDRESS = ["selected", "against", "x", "y", "log", "curve", "curveLog", "frontier",
-  "frontierLog"];
-
 function isDark() {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -23,9 +20,7 @@ if (groups.length) {
   startFrontiers();
   startCurves();
   startKnobs();
-  readAddress();
-  follow(IN_ADDRESS, writeAddress);
-  addEventListener("hashchange", readAddress);
+  startAddress();
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") closeHead();
   });

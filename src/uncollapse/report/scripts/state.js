@@ -91,7 +91,8 @@ const aboutOf = new Map([...document.querySelectorAll("[data-head]")]
 function isShown(place) {
   const {slot, name, key, head} = groups[place];
   if (state.shown.size && !state.shown.has(slot)) return false;
-  return `${name} ${key} ${slot} ${aboutOf.get(head) ?? ""}`.toLowerCase().includes(state.text) && passesBrushes(place);
+  const words = `${name} ${key} ${slot} ${aboutOf.get(head) ?? ""}`.toLowerCase();
+  return words.includes(state.text) && passesBrushes(place);
 }
 
 function describeUnit(name) {
@@ -157,43 +158,4 @@ function makeToggle(label, keys, isOn, change) {
   follow(keys, draw);
   draw();
   return button;
-}
-
-// ---- the address: #head=...&x=...&y=...&log=1, and what else is not as at first
-
-const findKey = (key) => groups.findIndex((group) => group.key === key);
-
-function readAddress() {
-  if (!location.hash.includes("=")) return;
-  const asked = new URLSearchParams(location.hash.slice(1));
-  const change = {selected: null, against: null, log: asked.get("log") === "1"};
-  for (const axis of ["x", "y"])
-    if (Object.hasOwn(metrics, asked.get(axis))) change[axis] = asked.get(axis);
-  for (const [key, word] of [["selected", "head"], ["against", "with"]]) {
-    const place = findKey(asked.get(word));
-    if (place >= 0) change[key] = place;
-  }
-  if (curves.names?.includes(asked.get("curve"))) change.curve = asked.get("curve");
-  change.curveLog = asked.get("curve-log") === "1";
-  const axis = frontiers.findIndex(({x}) => x === asked.get("frontier"));
-  if (axis >= 0) change.frontier = axis;
-  change.frontierLog = asked.get("frontier-log") === "1";
-  set(change);
-}
-
-function writeAddress() {
-  const said = new URLSearchParams();
-  if (state.selected !== null) said.set("head", groups[state.selected].key);
-  if (state.against !== null) said.set("with", groups[state.against].key);
-  for (const axis of ["x", "y"]) if (state[axis]) said.set(axis, state[axis]);
-  if (state.log) said.set("log", "1");
-  if (state.curve !== curves.names?.[0]) said.set("curve", state.curve);
-  if (state.curveLog) said.set("curve-log", "1");
-  if (state.frontier) said.set("frontier", frontiers[state.frontier].x);
-  if (state.frontierLog) said.set("frontier-log", "1");
-  try {
-    history.replaceState(null, "", `#${said}`);
-  } catch {
-    // a preview without an address of its own
-  }
 }
