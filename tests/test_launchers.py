@@ -12,7 +12,7 @@ from hydra_plugins.uncollapse_launchers.ray import (
     require_answer,
     require_resources,
 )
-from hydra_plugins.uncollapse_launchers.slurm import SlurmLauncher, list_partitions
+from hydra_plugins.uncollapse_launchers.slurm import SlurmLauncher, is_queued, list_partitions
 from uncollapse.errors import InputError
 
 SETTINGS: dict[str, Any] = {
@@ -66,6 +66,24 @@ def test_missing_or_silent_slurm_is_named(
     slurm("echo 'slurm_load_partitions: Unable to contact' >&2; exit 1")
     with pytest.raises(InputError, match=r"does not answer \(slurm_load_partitions: Unable"):
         list_partitions()
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 7_1", True),
+        ("true", False),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", False),
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", True),
+    ],
+)
+def test_job_that_has_left_the_queue_is_noticed(
+    script: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert is_queued("7_1") == expected
 
 
 @pytest.mark.parametrize(

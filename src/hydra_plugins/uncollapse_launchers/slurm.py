@@ -7,6 +7,7 @@ again and goes on from its checkpoint; one that is killed is submitted once more
 import logging
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from uncollapse.extras import require_installed
 from uncollapse.workers import TRIES, Lost, report_loss
 
 MAX_MINUTES = 10**6
+FIRST_PAUSE, LAST_PAUSE = 0.5, 15.0  # seconds between two looks at a job
+GRACE = 5.0  # seconds for a result to appear after its job has ended
 MOST_RESTARTS = 1000  # of a job that reaches its time limit: each makes progress
 
 
@@ -126,15 +129,46 @@ class RestartedJob:
 
 
 def wait_for(slurm_job: Any) -> JobReturn | Lost:
-    """The result of a submitted job, or where to read why there is none."""
+    """The result of a submitted job, or where to read why there is none.
+
+    A job that has left the queue without a result is lost. Submitit asks Slurm's accounting, and
+    waits for ever where a cluster keeps none.
+    """
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
+    seconds = FIRST_PAUSE
+    while not slurm_job.paths.result_pickle.exists():
+        if not is_queued(slurm_job.job_id):
+            time.sleep(GRACE)  # the file may come late on a network disk
+            break
+        time.sleep(seconds)
+        seconds = min(2 * seconds, LAST_PAUSE)
+    log = slurm_job.paths.stderr
+    lost = Lost(f"Slurm job {slurm_job.job_id} ended without a result; see {log}")
+    if not slurm_job.paths.result_pickle.exists():
+        return lost
     try:
         result: JobReturn = slurm_job.result()
     except (FailedJobError, UncompletedJobError):
-        log = slurm_job.paths.stderr
-        return Lost(f"Slurm job {slurm_job.job_id} ended without a result; see {log}")
+        return lost
     return result
+
+
+def is_queued(job_id: str) -> bool:
+    """Whether a job waits or runs; True while Slurm does not answer."""
+    try:
+        done = subprocess.run(
+            ["squeue", "--noheader", f"--jobs={job_id}", "--format=%i"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    if done.returncode:
+        # it has forgotten the job, or does not answer
+        return "Invalid job id" not in done.stderr
+    return bool(done.stdout.strip())
 
 
 def list_partitions() -> list[str]:
