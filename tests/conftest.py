@@ -145,6 +145,27 @@ def command_server() -> CommandServer:
     return CommandServer()
 
 
+def drop_circumstances(value: Any) -> Any:
+    """Nested values without clock times and facts about the machine."""
+    from uncollapse.contract.runs import CIRCUMSTANCES
+
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if key not in CIRCUMSTANCES}
+        return {key: drop_circumstances(item) for key, item in kept.items()}
+    return [drop_circumstances(item) for item in value] if isinstance(value, list) else value
+
+
+def list_processes() -> list[tuple[int, list[str]]]:
+    """The number and the words of every process on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append((int(path.parent.name), path.read_text().split("\0")))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
 def folder_of(results: Path, head: str, study: str = "scratch", seed: int = 0) -> Path:
     """The only run folder of a head and seed."""
     (folder,) = (results / study / "runs" / head).glob(f"*/seed={seed}")

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, drop_circumstances, list_processes
 
-from uncollapse.contract.runs import CIRCUMSTANCES
 from uncollapse.runs.layout import require_runs
 
 SIZES = ["model=linear", "data=gaussian", "data.train=256", "data.valid=16", "data.test=16"]
@@ -103,14 +102,6 @@ def read_study(results: Path) -> dict[str, Any]:
     return found
 
 
-def drop_circumstances(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: drop_circumstances(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-        if key not in CIRCUMSTANCES
-    }
-
-
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The study as one process trains it, run after run."""
@@ -172,22 +163,13 @@ def kill_one(
     if victim == "sweep":
         sweep.kill()
         return True
-    workers = [pid for pid, line in list_processes() if words in line and belongs(pid, results)]
+    workers = [
+        pid for pid, line in list_processes() if words in " ".join(line) and belongs(pid, results)
+    ]
     if not workers:
         return False
     os.kill(chance.choice(workers), signal.SIGKILL)
     return True
-
-
-def list_processes() -> list[tuple[int, str]]:
-    """The number and the command line of every process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append((int(path.parent.name), path.read_text().replace("\0", " ")))
-        except OSError:  # it has ended
-            continue
-    return found
 
 
 def belongs(pid: int, results: Path) -> bool:

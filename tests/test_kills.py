@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, folder_of
+from conftest import ROOT, drop_circumstances, folder_of
 from kill_server import CUT
 
-from uncollapse.contract.runs import CIRCUMSTANCES
 from uncollapse.runs.layout import require_runs
 from uncollapse.runs.results import has_consistent_results
 
@@ -72,12 +71,6 @@ def complete_results(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def drop_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: drop_times(item) for key, item in value.items() if key not in CIRCUMSTANCES}
-    return [drop_times(item) for item in value] if isinstance(value, list) else value
-
-
 def read_content(results: Path) -> dict[str, Any]:
     """All files of the one run: JSON without clock times, weights as they are."""
     folder = folder_of(results, "bn_mu", "s")
@@ -86,9 +79,12 @@ def read_content(results: Path) -> dict[str, Any]:
         if path.is_file() and path.name not in ("state.pt", "config.yaml"):
             name, held = str(path.relative_to(folder)), path.read_bytes()
             if path.suffix == ".jsonl":
-                found[name] = [drop_times(json.loads(line)) for line in held.splitlines()]
+                rows = [json.loads(line) for line in held.splitlines()]
+                found[name] = drop_circumstances(rows)
+            elif path.suffix == ".json":
+                found[name] = drop_circumstances(json.loads(held))
             else:
-                found[name] = drop_times(json.loads(held)) if path.suffix == ".json" else held
+                found[name] = held
     return found
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, folder_of
+from conftest import ROOT, drop_circumstances, folder_of, list_processes
 from safetensors.torch import load_file
 
-from uncollapse.contract.runs import CIRCUMSTANCES
 from uncollapse.processes import Team
 from uncollapse.training.division import find_share, join_shares
 
@@ -52,22 +51,19 @@ def train(results: Path, processes: int, *words: str) -> tuple[int, str, str]:
 
 def kill_trainers(results: Path) -> int:
     """Kill the processes that train, which torchrun has started; how many there were."""
-    killed = 0
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_text().split("\0")
-        except OSError:  # it has ended
-            continue
-        if f"results={results}" in words and "torch.distributed.run" not in words:
-            os.kill(int(path.parent.name), signal.SIGKILL)
-            killed += 1
-    return killed
+    trainers = [
+        pid
+        for pid, words in list_processes()
+        if f"results={results}" in words and "torch.distributed.run" not in words
+    ]
+    for pid in trainers:
+        os.kill(pid, signal.SIGKILL)
+    return len(trainers)
 
 
 def read_rows(results: Path) -> list[dict[str, Any]]:
     lines = (folder_of(results, "bn_tau", "s") / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    return [{k: v for k, v in row.items() if k not in CIRCUMSTANCES} for row in rows]
+    return [drop_circumstances(json.loads(line)) for line in lines]
 
 
 def assert_same_run(found: Path, expected: Path) -> None:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -75,50 +75,42 @@ def join_team() -> Team:
 
 
 @contextmanager
-def announce(team: Team) -> Iterator[None]:
+def announce(team: Team) -> Iterator[Callable[[Path], None]]:
     """In the first process: around what decides whether there is a run; see `follow`.
 
-    Whatever leaves it other than through `begin` tells the others that there is none.
+    Yields the function that lets the others train the run of a folder, once each has its copy.
+    Where it is not called, they hear at the end that there is no run.
     """
-    begun.clear()
+    has_run = False
+
+    def begin(folder: Path) -> None:
+        nonlocal has_run
+        if team.size > 1:
+            has_run = True
+            broadcast(str(folder))
+            wait_for_all()
+
     try:
-        yield
+        yield begin
     finally:
-        if team.size > 1 and not begun:
+        if team.size > 1 and not has_run:
             broadcast(None)
 
 
-begun: list[Path] = []  # the folder of the run that the first process began, if any
-
-
-def begin(team: Team, folder: Path) -> None:
-    """In the first process: let the others train the run of a folder, once each has its copy."""
-    if team.size > 1 and team.writes:
-        begun.append(folder)
-        broadcast(str(folder))
-        wait_for_all()
-
-
 @contextmanager
-def follow(folder_in: Path) -> Iterator[Path]:
+def follow() -> Iterator[Path]:
     """In the others: a copy of the folder in which the first process begins the run.
 
-    EndedElsewhere if it does not. `folder_in`: where the copy is put.
+    It is deleted at the end. EndedElsewhere if there is no run.
     """
     place = broadcast(None)
     if place is None:
         raise EndedElsewhere
-    copy = folder_in / Path(place).name
-    shutil.copytree(place, copy, ignore=shutil.ignore_patterns("*.lock", "lock"))
-    wait_for_all()
-    yield copy
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder that is deleted at the end."""
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as name:
-        yield Path(name)
+        copy = Path(name) / Path(place).name
+        shutil.copytree(place, copy, ignore=shutil.ignore_patterns("*.lock", "lock"))
+        wait_for_all()
+        yield copy
 
 
 def broadcast(value: Any) -> Any:

@@ -1,7 +1,9 @@
 """One run, from the composed config to the finished folder, in numbered steps."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -10,20 +12,11 @@ from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config.knobs import check_head
 from uncollapse.config.shorthands import NoSuchLevel, replace_shorthands
 from uncollapse.continuing import find_shorter_run, read_origin, take_over
-from uncollapse.errors import InputError
 from uncollapse.extras import require_installed
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
 from uncollapse.own_code import OWN_CODE, record_own_code
-from uncollapse.processes import (
-    Team,
-    announce,
-    begin,
-    follow,
-    join_team,
-    read_team,
-    temporary_folder,
-)
+from uncollapse.processes import Team, announce, follow, join_team, read_team, require_alone
 from uncollapse.request import (
     Request,
     find_done_copy,
@@ -65,12 +58,14 @@ def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
     team = join_team()
     if not team.writes:
         return train_in_copy(cfg, head, overrides)
-    with announce(team):
-        return lead(cfg, head, overrides, team)
+    with announce(team) as begin:
+        return lead(cfg, head, overrides, begin)
 
 
-def lead(cfg: DictConfig, head: object, overrides: list[str], team: Team) -> Outcome:
-    """Carry out a run as the only process, or as the first of several."""
+def lead(
+    cfg: DictConfig, head: object, overrides: list[str], begin: Callable[[Path], None]
+) -> Outcome:
+    """Carry out a run as the only process, or as the first of several; see `announce`."""
     # 1. which run is requested, and whether it is done
     head = check_head(head)
     try:
@@ -88,7 +83,7 @@ def lead(cfg: DictConfig, head: object, overrides: list[str], team: Team) -> Out
     # 2. check and build everything: bad input is refused here
     require_mirrors(request)
     parts = prepare(cfg, request.head)
-    require_divisible(parts, team)
+    require_divisible(parts)
     if start:
         print(f"[{request.name}] {load_start(start, parts)}")
     if reason := find_done_copy(request, copies, parts.data.facts()):
@@ -102,7 +97,7 @@ def lead(cfg: DictConfig, head: object, overrides: list[str], team: Team) -> Out
         shorter = None if request.run.holds(STATE) else find_shorter_run(request, parts)
         if shorter:
             print(f"[{request.name}] {take_over(shorter, request.run)}")
-        begin(team, request.run.folder)
+        begin(request.run.folder)
         summary = {**train_and_test(request, parts), **read_origin(request.run)}
         # 5. write the summary, and `done` last: a run without it is not finished
         write_summary(request.run, summary)
@@ -112,7 +107,7 @@ def lead(cfg: DictConfig, head: object, overrides: list[str], team: Team) -> Out
 
 def train_in_copy(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
     """Take part in the run that the first process begins, in a copy of its folder."""
-    with temporary_folder() as folder, follow(folder) as copy:
+    with follow() as copy:
         head = check_head(head)
         cfg, overrides = replace_shorthands(cfg, overrides, head)
         cfg, start = replace_start(cfg)
@@ -216,9 +211,9 @@ def make_trainer(
     return trainer
 
 
-def require_divisible(parts: Parts, team: Team) -> None:
+def require_divisible(parts: Parts) -> None:
     """InputError for a model or procedure whose work several processes cannot divide."""
-    if team.size == 1:
+    if read_team().size == 1:
         return
     from uncollapse.data.dialogue import DialogueData
 
@@ -228,9 +223,7 @@ def require_divisible(parts: Parts, team: Team) -> None:
     elif not parts.procedure.can_be_divided:
         name = type(parts.procedure).__name__
     if name:
-        raise InputError(
-            f"torchrun with {team.size} processes: {name} cannot be divided among processes"
-        )
+        require_alone(f"{name} cannot be divided among processes")
 
 
 def divide_trainer(trainer: "Trainer", team: Team) -> None:

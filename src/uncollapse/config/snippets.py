@@ -3,7 +3,8 @@
 import re
 from typing import NamedTuple
 
-from uncollapse.config import SLOTS, knobs_of, parents_of, read_head
+from uncollapse.config import SLOTS, parents_of, read_head
+from uncollapse.config.descriptions import read_knobs
 from uncollapse.json_types import Json, JsonObject
 
 OWN_LOOP = ("posterior", "objective")  # slots that work outside this package's training
@@ -46,10 +47,10 @@ def write_snippet(head: str) -> Snippet:
 
     Free names are those of the reader: h, x, rec, hidden, latent, epoch, and `epochs` in all.
     """
-    slots, knobs = merge_slots(head), merge_knobs(head)
+    slots = merge_slots(head)
     if set(slots) - set(OWN_LOOP) or {head, *parents_of(head)} & set(NEEDS_TRAINER):
         return NO_SNIPPET
-    writer = Writer(knobs)
+    writer = Writer({key: default for key, (default, _) in read_knobs(head).items()})
     gaussian: JsonObject = {"_target_": "uncollapse.posteriors.gaussian.Gaussian"}
     section = {**gaussian, **slots.get("posterior", {})}
     posterior = writer.write_call(section, "hidden, latent")
@@ -76,15 +77,6 @@ def merge_slots(head: str) -> dict[str, JsonObject]:
         if isinstance(section := own.get(slot), dict):
             found[slot] = {**found.get(slot, {}), **section}
     return found
-
-
-def merge_knobs(head: str) -> JsonObject:
-    """The default of each knob of a head and of the heads that it combines."""
-    found: JsonObject = {}
-    for parent in parents_of(head):
-        found |= merge_knobs(parent)
-    knobs = knobs_of(head)
-    return found | {key: value for key, value in read_head(head).items() if key in knobs}
 
 
 class Writer:

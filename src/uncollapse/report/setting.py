@@ -40,7 +40,7 @@ def describe_data_and_model(saved: Saved) -> str:
     name, facts = find_name(saved), saved.data
     counts = [
         f"{facts['train']:,} training examples" if is_count(facts.get("train")) else "",
-        "drawn anew in each epoch" if facts.get("fresh") is True else "",
+        "drawn again in each epoch" if facts.get("fresh") is True else "",
         f"vocabulary {facts['vocab']:,}" if is_count(facts.get("vocab")) else "",
     ]
     listed = ", ".join(filter(None, counts))

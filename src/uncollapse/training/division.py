@@ -141,5 +141,5 @@ def divide_work(model: Model, team: Team) -> None:
     """Divide the work of a model's encoder and decoder among processes."""
     children = dict(model.named_children())
     for name in ("encoder", "decoder"):
-        if team.size > 1 and name in children:
+        if name in children:
             Division(children[name], team)

@@ -44,7 +44,7 @@ def describe_levels(runs: pd.DataFrame) -> list[Answer]:
     for level in levels:
         if level not in tied:
             where = f"At {name_levels([level])} of information (mi)"
-            answers.append(describe_level(where, levels[level], EVIDENCE, taken))
+            answers.append(describe_level(where, levels[level], ranks[level], EVIDENCE, taken))
     return answers
 
 
@@ -167,12 +167,17 @@ def describe_ties(levels: Levels) -> Answer:
     return Answer("answer", text, EVIDENCE)
 
 
-def describe_level(where: str, values: Values, evidence: str, taken: Sequence[str] = ()) -> Answer:
+def describe_level(
+    where: str,
+    values: Values,
+    ranks: dict[str, int],
+    evidence: str,
+    taken: Sequence[str] = (),
+) -> Answer:
     """Which heads cost least of those whose values are given, and which cost more.
 
     Those that cost least are not named again if they are the ones `taken` at every level.
     """
-    ranks = rank_values(values)
     best = [name for name in values if ranks[name] == 1]
     rest = [name for name in values if ranks[name] > 1]
     price = f"{PRICE} {format_span(t_interval(values[name]) for name in best)} nats"
@@ -185,15 +190,10 @@ def describe_level(where: str, values: Values, evidence: str, taken: Sequence[st
         text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more, {more}."
         return Answer("answer", f"{where}, {len(rest)} {text}", evidence)
     if len(best) > MOST_GROUPS_NAMED:
-        text = (
-            f"{len(best)} of {len(values)} remedies cannot be told from the cheapest: {price} "
-            f"({seeds}). Significantly more, {more}."
-        )
+        cheapest = f"{len(best)} of {len(values)} remedies cannot be told from the cheapest"
     elif len(best) == 1:
-        text = f"{best[0]} costs least: {price} ({seeds}). Significantly more, {more}."
+        cheapest = f"{best[0]} costs least"
     else:
-        text = (
-            f"{list_heads(best)} cost least and cannot be told from the cheapest of them: {price} "
-            f"({seeds}). Significantly more, {more}."
-        )
+        cheapest = f"{list_heads(best)} cost least and cannot be told from the cheapest of them"
+    text = f"{cheapest}: {price} ({seeds}). Significantly more, {more}."
     return Answer("answer", f"{where}, {text}", evidence)

@@ -20,7 +20,7 @@ from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.answers.levels import describe_level, describe_levels
 from uncollapse.report.frontier import FEWEST_SEEDS
 from uncollapse.report.notes import BIASED, has_large_bias
-from uncollapse.report.ranking import find_different
+from uncollapse.report.ranking import find_different, rank_values
 from uncollapse.report.stats import against_plain, by_group, finished, t_interval
 
 BANDS = 3  # groups of heads by mi, where there is no frontier
@@ -61,14 +61,12 @@ def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
 
 def describe_bands(runs: pd.DataFrame) -> list[Answer]:
     """The cheapest heads among those of similar mi, for heads that keep a code."""
-    return [
-        describe_level(
-            f"Where {name_band(band)} are kept",
-            {name: group.set_index("seed")["d_nll"].dropna() for name, group in band.items()},
-            "paired",
-        )
-        for band in split_into_bands(runs)
-    ]
+    answers = []
+    for band in split_into_bands(runs):
+        values = {name: group.set_index("seed")["d_nll"].dropna() for name, group in band.items()}
+        where = f"Where {name_band(band)} are kept"
+        answers.append(describe_level(where, values, rank_values(values), "paired"))
+    return answers
 
 
 def split_into_bands(runs: pd.DataFrame) -> list[dict[str, pd.DataFrame]]:
@@ -98,9 +96,13 @@ def name_band(band: dict[str, pd.DataFrame]) -> str:
 
 
 def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The finished runs of each remedy's group, with d_nll; without groups that lack it."""
+    """The finished runs of each remedy's group, with d_nll and d_nll_bias; without groups that lack
+    d_nll."""
     done = finished(runs)
-    done = done.assign(d_nll=against_plain(runs, "nll").reindex(done.index))
+    done = done.assign(
+        d_nll=against_plain(runs, "nll").reindex(done.index),
+        d_nll_bias=against_plain(runs, "nll_bias").reindex(done.index),
+    )
     return {
         str(group["group"].iloc[0]): group
         for _, group in by_group(done[done["head"] != "plain"])
@@ -113,10 +115,8 @@ def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def describe_savings(runs: pd.DataFrame) -> list[Answer]:
     """Whether any remedy's nll differs from plain's, given how many were compared."""
-    values = {
-        name: group.set_index("seed")["d_nll"].dropna()
-        for name, group in find_priced_groups(runs).items()
-    }
+    groups = find_priced_groups(runs)
+    values = {name: group.set_index("seed")["d_nll"].dropna() for name, group in groups.items()}
     if not values:
         return []
     tested = {name: seeds for name, seeds in values.items() if len(seeds) >= FEWEST_SEEDS}
@@ -136,23 +136,19 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
     if higher:
         span = format_span(t_interval(tested[name]) for name in higher)
         cost = f"{agree(len(higher), 'settings cost', 'setting costs')} significantly more"
-        listed = f"{list_heads(higher)}{describe_bias(runs, higher)}"
+        listed = f"{list_heads(higher)}{describe_bias([groups[name] for name in higher])}"
         text += f"; {len(higher)} {cost} ({span} nats), whatever they keep: {listed}"
     return [Answer("answer", f"{text}.", "paired")]
 
 
-def describe_bias(runs: pd.DataFrame, names: list[str]) -> str:
+def describe_bias(groups: list[pd.DataFrame]) -> str:
     """How many of the groups may owe much of their higher nll to too few samples."""
-    done = finished(runs)
-    bias = against_plain(runs, "nll_bias").reindex(done.index)
-    done = done.assign(bias=bias, d_nll=against_plain(runs, "nll").reindex(done.index))
     count = sum(
-        has_large_bias(*t_interval(group["d_nll"]), group["bias"].mean())
-        for _, group in by_group(done[done["group"].isin(names)])
+        has_large_bias(*t_interval(group["d_nll"]), group["d_nll_bias"].mean()) for group in groups
     )
     if not count:
         return ""
-    which = "all of these" if count == len(names) else f"{count} of these"
+    which = "all of these" if count == len(groups) else f"{count} of these"
     return f" (in {which} more samples would lower the difference noticeably, {BIASED})"
 
 

@@ -4,8 +4,7 @@
 const EVERY = 2000; // milliseconds
 const WAIT = 20000; // for an answer
 // what a reader has chosen on the page and its address does not keep
-const KEPT = ["shown", "text", "sort", "down", "all", "more", "allAnswers", "box",
-  "frontierBox", "brushes"];
+const KEPT = ["allAnswers"];
 
 const find = (id) => document.getElementById(id);
 let frame = null; // that shows the page
