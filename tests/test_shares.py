@@ -24,6 +24,12 @@ def test_share_sets_the_length_in_epochs(share: str, head: str) -> None:
     assert words == ["trainer.epochs=30", f"{SHARES[share]}=7.5"]
 
 
+def test_length_is_as_a_reader_would_write_it() -> None:
+    cfg, words = replace("kl_anneal", "trainer.epochs=6", "anneal=0.4")
+    # 0.4 * 6 is 2.4000000000000004 in floating point
+    assert cfg["anneal_epochs"] == 2.4 and words[-1] == "anneal_epochs=2.4"
+
+
 def test_each_share_has_a_head_and_each_length_a_share() -> None:
     assert all(HEADS.values())
     for share, length in SHARES.items():

@@ -63,7 +63,8 @@ def replace_shares(cfg: DictConfig, words: list[str]) -> list[str]:
             continue
         if cfg[share] is not None:
             value = check_number(share, cfg[share], 0, 1, closed=True)
-            epochs = value * cfg.trainer.epochs
+            # 0.4 of 6 epochs is 2.4, not 2.4000000000000004
+            epochs = float(f"{value * cfg.trainer.epochs:.12g}")
             words = replace_word(cfg, words, share, length, epochs)
         with open_dict(cfg):
             cfg.pop(share)
