@@ -124,14 +124,33 @@ def test_page_is_built_when_runs_change_but_not_too_often(
     assert not follower.is_due(ends, rows, follower.built + 9)
     assert follower.is_due(ends, rows, follower.built + 10)
     # the end of a run is shown sooner
-    assert not follower.is_due((("done", 1),), rows, follower.built + 3)
-    assert follower.is_due((("done", 1),), rows, follower.built + 4)
+    assert not follower.is_due((("done", 1),), rows, follower.built + 1)
+    assert follower.is_due((("done", 1),), rows, follower.built + 2)
     follower.cost = 0.0
     follower.follow()
     assert follower.shown.page == b"none: later"
     (folder / "done").touch()
     follower.follow()
     assert follower.shown.page == b"third"
+    assert json.loads(follower.shown.status)["runs"] == []
+
+
+def test_run_that_ended_is_named_until_the_page_has_it(tmp_path: Path) -> None:
+    study = tmp_path / "s"
+    write_run(study, "plain", 0, evaluations=2)
+    follower = Follower(study, lambda: build_page(study), lambda reason: b"none")
+    follower.follow()
+    assert json.loads(follower.shown.status)["runs"] == []
+    write_run(study, "bn_mu", 0, evaluations=2)
+    # the page took long to build, so it waits
+    follower.cost = 1000.0
+    follower.follow()
+    (run,) = json.loads(follower.shown.status)["runs"]
+    assert run["name"] == "bn_mu/default/seed=0" and run["state"] == "done"
+    assert run["text"] == "the table has it with the next update"
+    assert run["row"].startswith("epoch") and " test: nelbo" in run["row"]
+    follower.cost = 0.0
+    follower.follow()
     assert json.loads(follower.shown.status)["runs"] == []
 
 
@@ -202,4 +221,5 @@ def test_removed_folder_is_said_until_it_is_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"split": "valid", "mode": "eval"}'])
 def test_rows_of_anyone_do_no_harm(content: str, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text(content)
-    assert read_last_row(tmp_path / "rows") == read_last_row(tmp_path / "missing") == ""
+    assert read_last_row(tmp_path / "rows", "valid") == ""
+    assert read_last_row(tmp_path / "missing", "valid") == ""

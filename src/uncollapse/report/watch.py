@@ -1,7 +1,8 @@
 """`report STUDY --watch`: the page of a study on a port of this machine, while its sweep runs.
 
 Nothing is written. The page is built again when runs change, but not so often that it would slow
-down training on the same machine; what is being trained is read every two seconds.
+down training on the same machine. What is being trained, and which runs have ended since the page
+was built, is read every two seconds.
 """
 
 import json
@@ -34,9 +35,10 @@ from uncollapse.runs.status import (
 
 INTERVAL = 2.0  # seconds between two looks at the study
 # shares of time spent on building the page: after a run has ended, and otherwise
-URGENT_SHARE, SHARE = 1 / 4, 1 / 10
+URGENT_SHARE, SHARE = 1 / 2, 1 / 10
 MOST_LISTED = 40  # runs and jobs that the page lists
 RESULT_FILES = (DONE, FAILED, SUMMARY, EVALUATIONS)  # that change when a run has ended
+IN_NEXT_PAGE = "the table has it with the next update"
 TAIL_BYTES = 200_000  # of the file of rows, in which its last row is looked for
 
 Stamps = tuple[tuple[str, int], ...]  # (file, time of its last change)
@@ -107,15 +109,30 @@ class Follower(Thread):
 
     def follow(self) -> None:
         """Read the study once, and build the page if it is due."""
-        problem = ""
-        for step in (self.update_page, self.update_status):
-            try:
-                step()
-            except Exception as error:
-                problem = problem or self.explain(error)
+        ends = self.ends
+        problem = self.attempt(self.update_status)
+        if self.shown.page:
+            # before a build, which may take seconds
+            self.publish(problem)
+        problem = self.attempt(self.update_page) or problem
+        if self.ends != ends:
+            # runs that have ended are on the page now
+            problem = self.attempt(self.update_status) or problem
         self.problem = problem
         if not self.shown.page:
             self.shown.page = self.build_empty(problem)
+        self.publish(problem)
+
+    def attempt(self, step: Callable[[], None]) -> str:
+        """Take a step; why it failed, or ''."""
+        try:
+            step()
+        except Exception as error:
+            return self.explain(error)
+        return ""
+
+    def publish(self, problem: str) -> None:
+        """Let the frame see what was read."""
         status = {**self.described, "page": self.shown.page_tag, "problem": problem}
         self.shown.status = json.dumps(status).encode()
 
@@ -158,13 +175,29 @@ class Follower(Thread):
         """Read what the frame shows of the sweep, as text."""
         status = read_status(self.folder)
         head, *rest = describe_status(self.folder, status)
-        listed = [entry for entry in status.entries if entry.state not in (DONE, WAITING)]
+        newer = self.list_newer(status)
+        listed = [
+            entry
+            for entry in status.entries
+            if entry.state not in (DONE, WAITING) or entry.name in newer
+        ]
         shown = [describe_run(self.folder, entry) for entry in listed[:MOST_LISTED]]
         self.described = {
             "head": head,
             "notes": [*rest, *list_more(listed), *list_waiting(status)],
             "runs": shown,
         }
+
+    def list_newer(self, status: StudyStatus) -> set[str]:
+        """The runs that have ended since the page was built, so that it lacks their rows."""
+        known = {path for path, _ in self.ends}
+        marks = {
+            entry.name: self.folder / "runs" / entry.name / DONE
+            for entry in status.entries
+            if entry.state == DONE
+        }
+        # a packed run may have no folder
+        return {name for name, mark in marks.items() if str(mark) not in known and mark.exists()}
 
 
 def list_files(runs: Iterable[Path], names: Iterable[str]) -> list[Path]:
@@ -184,11 +217,12 @@ def read_stamps(paths: Iterable[Path]) -> Stamps:
 def describe_run(study: Path, entry: Entry) -> JsonObject:
     """The name, state and progress of a run, and its last row."""
     share = entry.sign.step / entry.sign.steps if entry.sign and entry.sign.steps else None
-    row = read_last_row(study / "runs" / entry.name / ROWS_FILE) if entry.state == RUNNING else ""
+    split = {RUNNING: "valid", DONE: "test"}.get(entry.state)
+    row = read_last_row(study / "runs" / entry.name / ROWS_FILE, split) if split else ""
     return {
         "name": entry.name,
         "state": entry.state,
-        "text": describe_entry(entry),
+        "text": IN_NEXT_PAGE if entry.state == DONE else describe_entry(entry),
         "share": share,
         "row": row,
     }
@@ -208,8 +242,8 @@ def list_waiting(status: StudyStatus) -> list[str]:
     return [f"waiting: {'; '.join(waiting[:3])}{more}"]
 
 
-def read_last_row(path: Path) -> str:
-    """The newest validation row of a run, as its console prints it; '' without one."""
+def read_last_row(path: Path, split: str) -> str:
+    """The newest row of a run on a split, as its console prints it; '' without one."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
@@ -219,7 +253,7 @@ def read_last_row(path: Path) -> str:
         return ""
     for line in reversed(lines):
         row, _ = parse_json(line)
-        if isinstance(row, dict) and row.get("split") == "valid" and row.get("mode") == "eval":
+        if isinstance(row, dict) and row.get("split") == split and row.get("mode") == "eval":
             try:
                 return format_row(row)
             except (KeyError, TypeError, ValueError):  # a row of someone else
