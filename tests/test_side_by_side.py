@@ -46,16 +46,32 @@ def test_groups_with_other_inputs_are_apart() -> None:
     assert [[group for group, _ in v.inputs[0].rows] for v in found] == [["one"], ["other"]]
 
 
-def test_pictures_are_listed_by_view_and_traversals_left_to_each_head() -> None:
+def test_traversals_have_a_row_for_each_dimension_of_each_head() -> None:
+    def traversal(*dimensions: str) -> Sampled:
+        lines = [[name, f"low {name}", "high"] for name in dimensions]
+        return Sampled("Traversal", "caption", [["", "5%", "95%"], *lines])
+
+    samples = [("plain", [traversal("z0", "z3")]), ("bn", [traversal("z1")])]
+    (found,) = arrange_views(samples).texts
+    assert found.columns == ["5%", "95%"] and len(found.inputs) == 1
+    assert found.inputs[0].rows == [
+        ("plain, z0", ["low z0", "high"]),
+        ("plain, z3", ["low z3", "high"]),
+        ("bn, z1", ["low z1", "high"]),
+    ]
+
+
+def test_pictures_are_listed_by_view() -> None:
     def picture(title: str, name: str) -> Sampled:
         return Sampled(title, "caption", [], name, b"png")
 
     samples = [
-        ("plain", [picture("Reconstructions", "0"), view("Traversal", ["5%"], ["a"])]),
+        ("plain", [picture("Reconstructions", "0"), view("Prior", ["drawn"])]),
         ("bn", [picture("Reconstructions", "1"), Sampled("Prior", "caption", [["", "drawn"]])]),
     ]
     compared = arrange_views(samples)
     (found,) = compared.pictures
+    assert found.rows_are_inputs
     assert compared.texts == [] and found.pictures == [("plain", "0"), ("bn", "1")]
     # a picture stands on the page once
     assert compared.shows(samples[0][1][0]) and not compared.shows(samples[0][1][1])

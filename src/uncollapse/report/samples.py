@@ -23,6 +23,25 @@ VIEW_CAPTIONS = {
     "traversal": "Greedy decodings of one test example's posterior mean, with one dimension moved "
     "to quantiles of the posterior means of the test examples.",
 }
+# of models that draw one pixel after the other, whose most likely image may be blank, `typical` is
+# drawn (evaluation.decoding.Decoding.typical)
+TYPICAL = (
+    "the most likely value of every pixel or, if the model draws pixel after pixel, values drawn "
+    "with common random numbers"
+)
+PICTURE_CAPTIONS = {
+    "prior": "Codes drawn from the prior, decoded at random (left) and as typical images (right): "
+    f"{TYPICAL}.",
+    "reconstructions": "From the left: test examples; their posterior means, decoded as typical "
+    f"images ({TYPICAL}); codes drawn from their posteriors, decoded at random.",
+    "interpolations": "At both ends: test examples. Between them: points on the straight line "
+    f"between their posterior means, decoded as typical images ({TYPICAL}).",
+    "neighbours": "From the left: test examples, and the training examples with the nearest "
+    "posterior means.",
+    "traversal": "The posterior mean of one test example, decoded as typical images "
+    f"({TYPICAL}), with one dimension moved to quantiles of the posterior means of the test "
+    "examples, from low (left) to high. Each row moves another dimension: those that vary most.",
+}
 # lines of a view, cells of a line, characters of a cell
 MOST_LINES, MOST_CELLS, MOST_CELL_TEXT = 200, 50, 2000
 
@@ -69,7 +88,7 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
             odd.append(f"{SAMPLES_FOLDER}/{stem}.txt is empty")
         elif picture is not None and is_png(picture):
             path = f"samples/{number}-{stem}.png"
-            found.append(Sampled(stem.capitalize(), caption, [], path, picture))
+            found.append(Sampled(stem.capitalize(), PICTURE_CAPTIONS[stem], [], path, picture))
         elif picture is not None:
             odd.append(
                 f"{SAMPLES_FOLDER}/{stem}.png is not a complete PNG of at most {MOST_SIDE:,} "

@@ -18,7 +18,7 @@ INPUTS = {
     "Neighbours": (0,),
     "Responses": (0, 1),
 }
-FOR_EACH_HEAD = ("Traversal",)  # dimensions of one head are not those of another
+TRAVERSAL = "Traversal"  # of one input, with a row for each of a head's own dimensions
 
 
 @dataclass
@@ -47,6 +47,10 @@ class ComparedPictures:
     caption: str
     pictures: list[tuple[str, str]]  # a group and its picture
 
+    @property
+    def rows_are_inputs(self) -> bool:
+        return self.title != TRAVERSAL
+
 
 @dataclass
 class ComparedSamples:
@@ -71,11 +75,11 @@ def arrange_views(samples: Sequence[tuple[str, list[Sampled]]]) -> ComparedSampl
     pictures: dict[str, ComparedPictures] = {}
     for group, views in samples:
         for view in views:
-            if view.title in FOR_EACH_HEAD:
-                continue
             if view.picture:
                 compared = ComparedPictures(view.title, view.caption, [])
                 pictures.setdefault(view.title, compared).pictures.append((group, view.picture))
+            elif len(view.lines) > 1 and view.title == TRAVERSAL:
+                add_traversal(texts, group, view)
             elif len(view.lines) > 1:
                 add_text(texts, group, view)
     return ComparedSamples(list(texts.values()), list(pictures.values()))
@@ -97,6 +101,20 @@ def add_text(
     for compared, line in zip(found[key].inputs, lines, strict=True):
         cells = [cell_at(line, place) for place in range(len(header)) if place not in places]
         compared.rows.append((group, cells))
+
+
+def add_traversal(
+    found: dict[tuple[str, tuple[str, ...]], ComparedView], group: str, view: Sampled
+) -> None:
+    """Add a row for each dimension of a group to those of other groups."""
+    header, *lines = view.lines
+    key = view.title, tuple(header)
+    if key not in found:
+        inputs = [Compared("one test example")]
+        found[key] = ComparedView(view.title, view.caption, header[1:], inputs)
+    for name, *cells in lines:
+        padded = [cell_at(cells, place) for place in range(len(header) - 1)]
+        found[key].inputs[0].rows.append((f"{group}, {name}", padded))
 
 
 def name_input(number: int, text: str) -> str:
