@@ -71,6 +71,33 @@ def test_plane_draws_the_tokens_of_its_heads(study: Study) -> None:
         assert (style.marker, style.color.upper()) in drawn
 
 
+def test_many_groups_are_drawn_and_only_those_on_the_front_named(tmp_path: Path) -> None:
+    """One group is far above the others, and two of 50 are beaten by no other."""
+    for seed in range(2):
+        final = {"mi": 0.0, "shuffle_gap": 0.0, "nll": 20.0, "mi_saturated": False}
+        options = {"evaluations": 2, "evaluated": True}
+        write_run(tmp_path / "s", "plain", seed, final=final, slots=SLOTS, **options)
+        for i in range(50):
+            cost = {10: 0.01, 49: 0.1, 3: 30.0}.get(i, 0.4 + i / 1000)
+            final |= {"mi": 1 + i / 10 + seed / 100, "shuffle_gap": 2.0, "nll": 20 + cost}
+            options |= {"overrides": f"tau={(i + 1) / 100}", "final": final}
+            slots = {**SLOTS, "posterior": OTHER["posterior"]}
+            write_run(tmp_path / "s", "bn_tau", seed, slots=slots, **options)
+    runs = read_study(tmp_path / "s").runs
+    plot = make_plane("mi", "d_nll")
+    with figure_style():
+        (ax,) = plot.draw(runs).axes
+    named = {text.get_text().replace("\n", " ") for text in ax.texts} - {""}
+    assert {name.partition(" (")[0] for name in named} == {
+        f"BN on μ and σ {tau}" for tau in ("0.11", "0.5", "0.04")
+    }
+    assert ax.get_ylim()[1] < 1, "the far group is an arrow at the edge"
+    drawn = [x for line in ax.lines if line.get_marker() == "s" for x in line.get_xdata()]
+    assert len(drawn) == 2 * 49, "all groups but the far one"
+    said = plot.describe(runs)
+    assert "Of 50 groups, only those that keep a code" in said and "Arrows" in said
+
+
 @pytest.mark.parametrize("name", ["kl_over_steps", "usage", "cost_benefit", "moments"])
 @pytest.mark.parametrize("width", [WIDTH, COLUMN_WIDTH])
 def test_text_has_eight_points_and_fits_the_width(study: Study, name: str, width: float) -> None:

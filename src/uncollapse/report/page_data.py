@@ -18,18 +18,19 @@ from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.metric import NLL
 from uncollapse.report.curve_data import encode_curves
 from uncollapse.report.dimension_data import encode_dimensions
+from uncollapse.report.front import front_direction
 from uncollapse.report.frontier_data import encode_frontiers
-from uncollapse.report.heads import Head, HeadTable, typeset
+from uncollapse.report.heads import Head, HeadTable
 from uncollapse.report.knob_data import encode_knob_sets
 from uncollapse.report.page_numbers import round_number
 from uncollapse.report.results import Study
 from uncollapse.report.stats import CONFIDENCE, SAMPLED_BY, plain_of
 from uncollapse.report.tables.files import FORMULA_STARTS, LATEX
 from uncollapse.report.tables.summary import derive_metrics
+from uncollapse.report.text import typeset
 from uncollapse.report.tokens import SLOT_TOKENS
 
 AXES = (("mi", "d_nll"), ("mi", "shuffle_gap"))  # the first pair that a study has is shown
-KEPT_INFORMATION = ("mi", "shuffle_gap")  # more of it is what a price is paid for
 MOST_PLAIN = 1_000_000  # characters of JSON that readers may want to search
 COMPARED = ("nll", "mi", "shuffle_gap", "kl", "probe")  # between two heads, seed by seed
 
@@ -61,13 +62,12 @@ def make_page_data(study: Study, table: HeadTable) -> JsonObject:
 def describe_metric(name: str) -> JsonObject:
     """What axes and tips say of a metric; `front`: 1 if more is better there, -1 if less is."""
     metric = METRICS[name]
-    front = {"higher": 1, "lower": -1}.get(metric.better or "", int(name in KEPT_INFORMATION))
     header = typeset(metric.header)
     return {
         "header": header,
         "unit": metric.unit,
         "better": metric.better,
-        "front": front,
+        "front": front_direction(name),
         "digits": metric.digits,
         "sampled": metric.stage == NLL,
     }

@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 CONFIDENCE = 0.95
 SAMPLED_BY = ("nll_samples", "nll_examples")  # must be equal where nll is compared
 OUTLYING_TIMES = 4  # times the 90 % quantile of the groups' distances from their median
+MINUS_PLAIN = "_minus_plain"  # ends the names of columns of differences
 NEVER_OUTLYING = 10.0  # nats from the median
 
 

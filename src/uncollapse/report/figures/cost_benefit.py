@@ -7,9 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uncollapse.report.figures.cost import NEVER_FAR, compute_costs, describe_without_plain
-from uncollapse.report.figures.planes import create_plane, draw_runs, name_groups
+from uncollapse.report.figures.planes import create_plane, describe_names, draw_runs, name_groups
 from uncollapse.report.figures.plot import Plot
-from uncollapse.report.figures.selection import limit_groups
 from uncollapse.report.figures.sentences import (
     count_seeds,
     describe_edges,
@@ -41,7 +40,7 @@ def draw_cost_benefit(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     set_label(ax, "y", axis_label("d_nll"))
     bar: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.8, "zorder": 1.5}
     # crosses of many groups would hide the points
-    for _, group in by_group(limit_groups(near)) if not is_crowded(runs) else ():
+    for _, group in by_group(near) if not is_crowded(runs) else ():
         (x, wide), (y, high) = t_interval(group["shuffle_gap"]), t_interval(group["d_nll"])
         color = style_of(group).color
         if np.isfinite(wide):
@@ -55,7 +54,7 @@ def draw_cost_benefit(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
 def describe_cost_benefit(runs: pd.DataFrame) -> str:
     shown = compute_costs(runs).dropna(subset=["shuffle_gap"])
     crosses = (
-        "; names are at the means of groups, whose intervals are in the tables"
+        "; the tables have intervals"
         if is_crowded(runs)
         else "; crosses: means and 95 % t-intervals (none at n = 1; cut at the frame), vertically "
         "of the paired differences"
@@ -66,6 +65,7 @@ def describe_cost_benefit(runs: pd.DataFrame) -> str:
         "code is used, at no cost in likelihood. Above the line, the remedy costs likelihood. "
         f"Points: seeds ({count_seeds(shown)}){crosses}. The horizontal axis is linear below 0.1 "
         "nats and logarithmic above."
+        + describe_names(shown, "shuffle_gap", "d_nll")
         + describe_slots(shown)
         + describe_edges(shown, "d_nll", never=NEVER_FAR)
         + describe_without_plain(runs, shown)

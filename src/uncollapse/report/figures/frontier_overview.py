@@ -31,7 +31,6 @@ from uncollapse.report.style import (
     fit_text,
     vary_dashes,
 )
-from uncollapse.report.text import write_symbols
 
 MOST_NAMED_CURVES = 8  # curves; more would not be readable
 HEIGHT, NARROW_HEIGHT = 3.9, 2.9  # inches
@@ -117,7 +116,7 @@ def name_ends(ax: Axes, curves: dict[str, Mean], colors: dict[str, str]) -> None
         inside = np.flatnonzero((mean >= low) & (mean <= high))
         if len(inside):
             place = np.array([x[inside[-1]], mean[inside[-1]]])
-            names.append(PlaneName(fit_text(write_symbols(name), NAME_WIDTH, 2), place, color))
+            names.append(PlaneName(fit_text(name, NAME_WIDTH, 2), place, color))
     draw_names(ax, names, np.concatenate(obstacles))
 
 

@@ -8,13 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uncollapse.report.figures.planes import create_plane, draw_runs, name_groups
+from uncollapse.report.figures.planes import create_plane, describe_names, draw_runs, name_groups
 from uncollapse.report.figures.plot import Plot
-from uncollapse.report.figures.selection import limit_groups, runs_with_metrics
+from uncollapse.report.figures.selection import runs_with_metrics
 from uncollapse.report.figures.sentences import (
     count_seeds,
     describe_edges,
-    describe_grey_points,
     describe_lacking,
     describe_left_out,
     describe_slots,
@@ -39,7 +38,7 @@ def draw_mi_vs_kl(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
     ax.set(xlim=(-0.02 * right, right), ylim=mi_limits(runs))
     ax.plot([0, right], [0, right], color="black", linewidth=1.0)
     draw_ceilings(ax, example_ceilings(runs))
-    for _, slot in limit_groups(near).groupby("slot", sort=False):
+    for _, slot in near.groupby("slot", sort=False):
         # 1.96 standard errors over examples: there is no interval over seeds of one run
         error = 1.96 * slot["mi_se"].fillna(0)
         bar: dict[str, Any] = {"colors": style_of(slot).color, "linewidth": 0.7, "alpha": 0.75}
@@ -60,11 +59,11 @@ def describe_mi_vs_kl(runs: pd.DataFrame) -> str:
     return (
         "Mutual information of x and z against rate on test. "
         f"One point per run ({count_seeds(shown)}), so no interval over seeds; "
-        f"thin bars: 1.96 standard errors over examples. Names point to group means. Black "
+        f"thin bars: 1.96 standard errors over examples. Black "
         f"line: mi = kl; no model lies above it, except by estimation noise.{ceiling} The distance "
         "below the line is the KL of the aggregate posterior from the prior: rate that carries no "
         "information about x."
-        + describe_grey_points(shown["order"].nunique())
+        + describe_names(shown, "kl", "mi")
         + describe_slots(runs)
         + describe_edges(shown, "kl")
         + describe_lacking(runs, shown, "mi")

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from uncollapse.errors import InputError, check_choice
 from uncollapse.metrics.catalogue import METRICS
-from uncollapse.report.figures.planes import create_plane, draw_runs, name_groups
+from uncollapse.report.figures.cost import NEVER_FAR
+from uncollapse.report.figures.planes import create_plane, describe_names, draw_runs, name_groups
 from uncollapse.report.figures.plot import Plot
-from uncollapse.report.figures.selection import limit_groups, require_finished
+from uncollapse.report.figures.selection import require_finished
 from uncollapse.report.figures.sentences import (
     count_seeds,
     describe_edges,
@@ -21,12 +22,19 @@ from uncollapse.report.figures.sentences import (
     describe_slots,
 )
 from uncollapse.report.panels import axis_label, legend_entry, set_label
-from uncollapse.report.stats import against_plain, by_group, finished, outlying, t_interval
+from uncollapse.report.stats import (
+    MINUS_PLAIN,
+    NEVER_OUTLYING,
+    against_plain,
+    by_group,
+    finished,
+    outlying,
+    t_interval,
+)
 from uncollapse.report.style import GREY, WIDTH, NoFigure, is_crowded, style_of
 from uncollapse.report.tables.summary import derive_metrics
 
 PLANE = "plane"
-MINUS_PLAIN = "_minus_plain"
 SAME = {"nll_minus_plain": "d_nll"}  # a difference that has a row of the catalogue
 
 
@@ -83,7 +91,7 @@ def make_plane(x: str, y: str) -> Plot:
 def draw_plane(runs: pd.DataFrame, width: float = WIDTH, *, x: str, y: str) -> Figure:
     """A mark per run; means and t-intervals of groups, unless there are many."""
     runs = select_runs(runs, x, y)
-    far = outlying(runs, x) | outlying(runs, y)
+    far = outlying(runs, x, far_from(x)) | outlying(runs, y, far_from(y))
     near = runs[~far]
     entries = [] if is_crowded(runs) else [legend_entry("mean, 95 % interval", color=GREY)]
     fig, ax = create_plane(runs, width, entries)
@@ -108,6 +116,11 @@ def select_runs(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     return shown
 
 
+def far_from(name: str) -> float:
+    """How far from the median a run must be to stand outside the axis."""
+    return NEVER_FAR if is_difference(name) else NEVER_OUTLYING
+
+
 def is_difference(name: str) -> bool:
     """Whether 0 means as good as plain."""
     return name.endswith(MINUS_PLAIN) or name in SAME.values()
@@ -124,7 +137,7 @@ def set_limits(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
 def draw_crosses(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
     """Mean and t-interval of each group on both axes, cut at the frame."""
     limits = ax.get_xlim(), ax.get_ylim()
-    for _, group in by_group(limit_groups(runs)):
+    for _, group in by_group(runs):
         (across, wide), (up, high) = t_interval(group[x]), t_interval(group[y])
         style: dict[str, Any] = {"color": style_of(group).color, "linewidth": 0.9, "zorder": 1.5}
         ax.hlines(up, across - np.nan_to_num(wide), across + np.nan_to_num(wide), **style)
@@ -142,10 +155,13 @@ def describe_plane(runs: pd.DataFrame, x: str, y: str) -> str:
     ]
     crosses = "" if is_crowded(shown) else "; crosses: means and 95 % t-intervals (none at n = 1)"
     return (
-        f"{' '.join(meanings)} Points: seeds ({count_seeds(shown)}){crosses}; names are at the "
-        "means of groups."
+        f"{' '.join(meanings)} Points: seeds ({count_seeds(shown)}){crosses}."
+        + describe_names(shown, x, y)
         + describe_slots(shown)
-        + describe_edges(shown, x, y)
+        + (
+            describe_edges(shown, x, never=far_from(x))
+            or describe_edges(shown, y, never=far_from(y))
+        )
         + describe_lacking(runs, shown, f"{x} and {y}")
         + describe_left_out(runs)
     )

@@ -1,4 +1,7 @@
-"""Planes of two test metrics: a mark per run, and names or numbers at the groups' means."""
+"""Planes of two test metrics: a mark per run, and names at the means of groups.
+
+Of many groups, only plain and those on the front are named, since other names would hide marks.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uncollapse.report.figures.placement import place_labels
-from uncollapse.report.figures.selection import limit_groups
+from uncollapse.report.front import find_front
 from uncollapse.report.panels import create_framed, slot_legend
 from uncollapse.report.stats import by_group
 from uncollapse.report.style import (
@@ -24,8 +27,8 @@ from uncollapse.report.style import (
     measure_text,
     style_of,
 )
-from uncollapse.report.text import write_symbols
 
+MOST_NAMED = 40  # groups of which all are named
 MOST_IN_COLUMN = 12  # names that fit into a plane of one column
 NAME_WIDTH = 1.15  # inches of a line of a name
 LEFT, TOP = 0.7, 0.2  # inches: room for numbers and a label, and for a line of text
@@ -44,7 +47,7 @@ def create_plane(
     runs: pd.DataFrame, width: float, lines: Sequence[Artist] = ()
 ) -> tuple[Figure, Axes]:
     """A figure with one panel, larger if there are many groups, and a legend of slots and lines."""
-    groups = limit_groups(runs)["order"].nunique()
+    groups = runs["order"].nunique()
     narrow = width <= COLUMN_WIDTH
     if narrow and groups > MOST_IN_COLUMN:
         raise NoFigure(f"the names of {groups} heads are not legible in one column.")
@@ -57,12 +60,9 @@ def create_plane(
 
 
 def draw_runs(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
-    """A mark per run; grey dots for the groups after the first `MOST_GROUPS`."""
-    # all runs as small dots first, so that hidden groups leave a trace
-    ax.plot(runs[x], runs[y], ".", color="#bbbbbb", zorder=1)
+    """A mark per run."""
     size = 3.5 if is_crowded(runs) else 5
-    shown = limit_groups(runs)
-    for _, slot in shown.groupby("slot", sort=False):
+    for _, slot in runs.groupby("slot", sort=False):
         color, marker, _ = style_of(slot)
         dots: dict[str, Any] = {"markersize": size, "markeredgewidth": 0, "alpha": 0.75}
         ax.plot(slot[x], slot[y], marker, color=color, **dots)
@@ -70,21 +70,40 @@ def draw_runs(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
 
 def name_groups(ax: Axes, runs: pd.DataFrame, far: pd.Series, x: str, y: str) -> None:
     """Names at the means of the groups, and arrows to groups in `far`."""
-    shown = limit_groups(runs)
-    near, beyond = shown[~far[shown.index]], shown[far[shown.index]]
-    short = short_names(shown)
+    near, beyond = runs[~far], runs[far]
+    short = short_names(runs)
     names = draw_edge_arrows(ax, beyond, x, y, short)
-    for order, group in by_group(near):
+    for order, group in by_group(choose_named(near, x, y)):
         mean = group[[x, y]].mean().to_numpy()
         names.append(PlaneName(short[order], mean, style_of(group).color))
     draw_names(ax, names, near[[x, y]].to_numpy())
 
 
+def choose_named(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """The runs of the groups that are named: all, or of many plain and those on the front."""
+    if runs["order"].nunique() <= MOST_NAMED:
+        return runs
+    return runs[runs["order"].isin(find_front(runs, x, y)) | (runs["head"] == "plain")]
+
+
+def describe_names(runs: pd.DataFrame, x: str, y: str) -> str:
+    """A sentence on which groups are named and where."""
+    groups = runs["order"].nunique()
+    if groups <= MOST_NAMED:
+        return " Names point to the means of groups."
+    plain = ["plain"] if (runs["head"] == "plain").any() else []
+    front = "those that keep a code and that no other beats on both axes"
+    named = [*plain, *([front] if find_front(runs, x, y) else [])] or ["none"]
+    return (
+        f" Of {groups} groups, only {' and '.join(named)} are named, at their means; the tables "
+        "name all."
+    )
+
+
 def short_names(runs: pd.DataFrame) -> dict[int, str]:
     """The name of each group as on the page, in lines that fit into a plane."""
     return {
-        order: fit_text(write_symbols(group["short"].iloc[0]), NAME_WIDTH, 2)
-        for order, group in by_group(runs)
+        order: fit_text(group["short"].iloc[0], NAME_WIDTH, 2) for order, group in by_group(runs)
     }
 
 

@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from uncollapse.report.figures.planes import create_plane, draw_runs, name_groups
+from uncollapse.report.figures.planes import create_plane, describe_names, draw_runs, name_groups
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import runs_with_metrics
 from uncollapse.report.figures.sentences import (
     count_seeds,
     describe_edges,
-    describe_grey_points,
     describe_left_out,
     describe_slots,
 )
@@ -48,7 +47,6 @@ def draw_rate_distortion(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
 
 def describe_rate_distortion(runs: pd.DataFrame) -> str:
     bound, name = find_exact_bound(finished(runs))
-    groups = finished(runs)["order"].nunique()
     exact = ""
     if name:
         exact = (
@@ -57,8 +55,9 @@ def describe_rate_distortion(runs: pd.DataFrame) -> str:
         )
     return (
         "Distortion against rate on test, in evaluation mode. "
-        f"One point per run ({count_seeds(runs)}), so no interval; names point to group means. "
-        f"Grey: lines of equal nelbo, with their values.{exact}{describe_grey_points(groups)}"
+        f"One point per run ({count_seeds(runs)}), so no interval. "
+        f"Grey: lines of equal nelbo, with their values.{exact}"
+        + describe_names(runs_with_metrics(runs, "rec", "kl"), "kl", "rec")
         + describe_slots(runs)
         + describe_edges(finished(runs), "kl", "rec")
         + describe_left_out(runs)

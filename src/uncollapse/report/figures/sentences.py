@@ -59,13 +59,6 @@ def describe_hidden_groups(groups: int) -> str:
     return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables have all."
 
 
-def describe_grey_points(groups: int) -> str:
-    """The meaning of grey points in planes, which show every group."""
-    if groups <= MOST_GROUPS:
-        return ""
-    return f" Small grey points: the groups after the first {MOST_GROUPS}."
-
-
 def format_counts(values: Iterable[float]) -> str:
     """'10,000', or '500, 10,000': each value once."""
     return ", ".join(f"{value:,.0f}" for value in sorted(set(values)))

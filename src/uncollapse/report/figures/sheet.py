@@ -28,7 +28,6 @@ from uncollapse.report.style import (
     fit_text,
     measure_text,
 )
-from uncollapse.report.text import write_symbols
 
 MOST_IN_COLUMN = 12  # panels that are legible in one column
 RIGHT, GAP = 0.12, 0.13  # inches: the right margin, and between panels beside each other
@@ -112,7 +111,7 @@ class Sheet:
         left = 0.28 + numbers
         self.panel_width = (width - left - right - GAP * (self.columns - 1)) / self.columns
         # beside a panel is room for the half of the gap only
-        self.titles = [fit_text(write_symbols(t), self.panel_width + 0.05, 2) for t in titles]
+        self.titles = [fit_text(t, self.panel_width + 0.05, 2) for t in titles]
         rows = -(-panels // self.columns)
         between = LINE_HEIGHT * count_lines(self.titles) + 0.13
         top, bottom = measure_legend(legend, width) + between, 0.42

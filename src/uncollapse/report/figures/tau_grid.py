@@ -23,7 +23,6 @@ from uncollapse.report.style import (
     vary_dashes,
 )
 from uncollapse.report.tables.titles import format_range
-from uncollapse.report.text import write_symbols
 
 TAU_FLOOR_STYLE: dict[str, Any] = {"color": GREY, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
@@ -39,7 +38,7 @@ def draw_tau_grid(runs: pd.DataFrame, width: float = WIDTH) -> Figure:
         for slot, dashes in zip(slots, vary_dashes(slots), strict=True)
     ]
     entries = [
-        legend_entry(fit_text(write_symbols(name), width / 2, 2), **style._asdict())
+        legend_entry(fit_text(name, width / 2, 2), **style._asdict())
         for (name, _), style in zip(series, styles, strict=True)
     ]
     entries.append(legend_entry("floor: −(d/2) ln(1 − τ)", **TAU_FLOOR_STYLE))
