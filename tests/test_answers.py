@@ -259,6 +259,41 @@ def test_disagreement_of_seeds_is_a_caution() -> None:
     assert answer.kind == "caution" and "how much vmf keeps" in answer.text
 
 
+def test_saturated_information_is_in_no_comparison_and_said() -> None:
+    heads = {"low": KEPT, "other": KEPT, "full": {**KEPT, "mi": 6.0, "mi_saturated": 1.0}}
+    runs = make_runs({**PLAIN, **heads})
+    answer = find(runs, "within 0.5 nats of its ceiling")
+    assert "mi of full is" in answer.text and "in 3 runs" in answer.text
+    assert answer.kind == "caution" and answer.about == ("full",)
+    assert "full" not in find(runs, "(mi) are kept").text
+    assert "ceiling" not in texts(make_runs({**PLAIN, "low": KEPT}))
+
+
+def test_groups_of_fewer_seeds_say_so() -> None:
+    runs = make_runs({**PLAIN, "a": {**KEPT, "seeds": 2}, "b": KEPT})
+    assert "(2 to 3 seeds)" in find(runs, "(mi) are kept").text
+    # one of two heads with a single seed: its code is open, and it has no price
+    runs = make_runs({**PLAIN, "a": {**KEPT, "seeds": 1}, "b": KEPT, "c": KEPT})
+    assert "1 is open: a" in find(runs, "remedies keep a code").text
+    assert "none of the 2 remedies" in find(runs, "(mi) are kept").text
+
+
+def test_sentences_name_the_rows_that_show_them() -> None:
+    runs = make_runs({**PLAIN, "a": KEPT, "b": {**KEPT, "gap": 0.01}})
+    assert find(runs, "Plain VAE collapsed").about == ("plain VAE",)
+    assert find(runs, "remedies keep a code").about == ("b",)
+    frontiers = make_frontiers({"cheap": 0.1, "same": 0.1, "costly": 0.5})
+    assert find(frontiers, "At 4 nats of information").about == ("costly",)
+    assert {*find(frontiers, "To keep up to").about} == {"cheap", "same"}
+
+
+def test_few_exceptions_at_a_level_are_named_with_the_ties() -> None:
+    slopes = {f"head{i}": 0.1 for i in range(11)} | {"costly": 0.6}
+    text = texts(make_frontiers(slopes))
+    assert "At 1, 2 and 4 nats, none of the 12 remedies can be told from the cheapest" in text
+    assert "costly at 4 nats (+2.40" in text and "At 4 nats of information" not in text
+
+
 def test_unconverged_runs_are_named() -> None:
     runs = make_runs({**PLAIN, "vmf": {**KEPT, "converged": 0.0}})
     assert "3 of 6 finished runs had not converged when training ended: vmf." in texts(runs)

@@ -11,7 +11,10 @@ from test_report import OTHER, SLOTS, write_run
 from test_report_text import HOSTILE, put_config
 
 from uncollapse.report import figures
+from uncollapse.report.front import find_front
 from uncollapse.report.page import write_report
+from uncollapse.report.results import read_study
+from uncollapse.report.stats import against_plain, finished
 
 Page = Any  # playwright may not be installed
 
@@ -104,6 +107,54 @@ def test_all_sentences_show_where_there_is_room_or_no_script(
     page = open_page(report / "index.html", **options)
     shown, total = count_answers(page)
     assert shown == total > 3 and not page.locator("#more-answers").is_visible()
+
+
+def test_more_than_eight_sentences_come_on_request(
+    tmp_path: Path, report: Path, open_page: Any
+) -> None:
+    text = (report / "index.html").read_text(encoding="utf-8")
+    # the same scripts with a lower limit, so they need no policy
+    text = text.replace("MOST_ANSWERS = 8", "MOST_ANSWERS = 4")
+    (tmp_path / "page.html").write_text(text.replace("Content-Security-Policy", "x"), "utf-8")
+    page = open_page(tmp_path / "page.html")
+    shown, total = count_answers(page)
+    assert shown == 4 < total
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert count_answers(page)[0] == 3
+    page.locator("#more-answers").click()
+    assert count_answers(page)[0] == total
+    page.locator("#more-answers").click()
+    page.set_viewport_size({"width": 1400, "height": 900})
+    assert count_answers(page)[0] == 4
+
+
+def test_sentence_leads_to_the_rows_that_it_means(report: Path, open_page: Any) -> None:
+    page = open_page(report / "index.html", "#find=bn_tau")
+    assert "plain" not in list_rows(page)
+
+    def show(words: str) -> list[str]:
+        page.locator(".answers p", has_text=words).get_by_role("link").click()
+        return page.locator("tr.meant").evaluate_all("e => e.map(row => row.cells[0].innerText)")
+
+    # a row that the filter hid
+    assert show("collapsed: decoding from") == ["plain"]
+    assert list_rows(page) == SECTIONS, "no filter hides it now"
+    assert show("remedies keep a code") == ["kl_anneal"]
+    found = show("after Holm's adjustment")
+    assert set(found) <= {"bn_mu", "bn_tau", "rms_tau", "kl_anneal"}
+    inside = page.locator("tr.meant").evaluate_all("e => e.map(row => row.closest('#heads'))")
+    assert not any(inside), "those rows are of the table of differences"
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_no_table_is_cut_in_print(report: Path, open_page: Any, width: int) -> None:
+    page = open_page(report / "index.html", width=width)
+    page.emulate_media(media="print")
+    # A4 without its margins
+    page.evaluate("document.body.style.width = '718px'")
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    ends = page.locator("table").evaluate_all("e => e.map(t => t.getBoundingClientRect().right)")
+    assert len(ends) > 2 and max(ends) <= 719
 
 
 # ---------------------------------------------------------------- table
@@ -291,6 +342,11 @@ def test_front_are_heads_that_keep_a_code(report: Path, open_page: Any) -> None:
     names = page.locator("#plane .mark.front").evaluate_all("e => e.map(m => m.ariaLabel)")
     # kl_anneal has the lowest nll, but has collapsed; bn_tau keeps more than bn_mu for less
     assert [name.partition(",")[0] for name in names] == ["bn_tau", "rms_tau"]
+    # figures on paper name the same
+    runs = read_study(report.parent).runs
+    done = finished(runs.assign(d_nll=against_plain(runs, "nll")))
+    front = done[done["order"].isin(find_front(done, "mi", "d_nll"))]
+    assert {*front["group"]} == {"bn_tau", "rms_tau"}
     displays = page.locator("#plane .whiskers").evaluate_all(
         "e => e.map(path => getComputedStyle(path).display)"
     )

@@ -9,24 +9,23 @@ import pandas as pd
 from uncollapse.report.answers.answer import Answer
 from uncollapse.report.answers.collapse import describe_kept, describe_plain
 from uncollapse.report.answers.price import describe_optimum, describe_prices, describe_savings
-from uncollapse.report.answers.state import describe_disagreement, describe_state
+from uncollapse.report.answers.state import (
+    describe_code,
+    describe_disagreement,
+    describe_saturated,
+    describe_state,
+)
 from uncollapse.report.stats import finished
 
 __all__ = ["Answer", "answer_questions"]
 
-MAKERS = (
-    describe_plain,
-    describe_prices,
-    describe_kept,
-    describe_savings,
-    describe_optimum,
-    describe_disagreement,
-)
+MAKERS = (describe_plain, describe_prices, describe_kept, describe_savings, describe_optimum)
 
 
 def answer_questions(runs: pd.DataFrame) -> list[Answer]:
-    """The sentences of a study, for each of its data sets, and last the state of its runs."""
-    found = []
+    """The sentences of a study, the most important first: those on each of its data sets, the state
+    of its runs, and what else to be careful of."""
+    found, cautions = [], []
     names = runs["data_name"].unique().tolist()
     for name in names:
         # the same frame, from which other parts of a report have computed frontiers
@@ -35,4 +34,9 @@ def answer_questions(runs: pd.DataFrame) -> list[Answer]:
             continue
         where = f"{name}: " if len(names) > 1 and name else ""
         found += [answer.located(where) for make in MAKERS for answer in make(own)]
-    return [*found, *describe_state(runs)]
+        cautions += [
+            answer.located(where)
+            for make in (describe_saturated, describe_disagreement)
+            for answer in make(own)
+        ]
+    return [*found, *describe_state(runs), *cautions, *describe_code(runs)]

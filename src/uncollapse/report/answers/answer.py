@@ -19,12 +19,14 @@ class Answer:
     """`text` is one or two sentences; `evidence` the id of the place on the page that shows it.
 
     kind: an answer, "unknown" (with the command that would answer, if there is one), or a caution.
+    about: the groups or curves whose rows are meant, where it is not the whole table.
     """
 
     kind: Literal["answer", "unknown", "caution"]
     text: str
     evidence: str
     command: str = ""
+    about: tuple[str, ...] = ()
 
     def located(self, where: str) -> "Answer":
         """The same, about the data set named by `where`."""

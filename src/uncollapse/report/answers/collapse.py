@@ -49,7 +49,7 @@ def describe_plain(runs: pd.DataFrame) -> list[Answer]:
 
 def describe_plain_group(group: pd.DataFrame) -> Answer:
     """Whether plain collapsed, with one group of its runs."""
-    name, count = capitalise(str(group["group"].iloc[0])), group["shuffle_gap"].count()
+    label, count = str(group["group"].iloc[0]), group["shuffle_gap"].count()
     mean, half = t_interval(group["shuffle_gap"])
     costs = (
         f"decoding from another example's code costs {format_interval(mean, half)} nats "
@@ -57,16 +57,16 @@ def describe_plain_group(group: pd.DataFrame) -> Answer:
     )
     if not count:
         text = "Plain has no gap, so whether it collapsed is open."
-        return Answer("unknown", text, "summary")
+        return Answer("unknown", text, "summary", about=(label,))
     if count == 1:
         text = f"One seed cannot show whether plain collapses: {costs}."
-        return Answer("unknown", text, "summary", plain_command(group, "1,2"))
+        return Answer("unknown", text, "summary", plain_command(group, "1,2"), (label,))
     state = judge_code(group)
     if state == "open":
         text = f"Whether plain collapsed is open: {costs}, an interval around {COLLAPSED:g}."
-        return Answer("unknown", text, "summary")
+        return Answer("unknown", text, "summary", about=(label,))
     said = "collapsed" if state == "collapsed" else "did not collapse"
-    return Answer("answer", f"{name} {said}: {costs}.", "summary")
+    return Answer("answer", f"{capitalise(label)} {said}: {costs}.", "summary", about=(label,))
 
 
 def describe_kept(runs: pd.DataFrame) -> list[Answer]:
@@ -76,11 +76,14 @@ def describe_kept(runs: pd.DataFrame) -> list[Answer]:
         return []
     heads = name_heads(others)
     names: dict[str, list[str]] = {state: [] for state in STATES}
+    exceptions: list[str] = []
     for head, group in others.groupby("head", sort=False):
         states = [judge_code(one) for _, one in by_group(group)]
         # one setting that keeps a code is enough; all must collapse to say that the head does
         state = "kept" if "kept" in states else "open" if "open" in states else "collapsed"
         names[state].append(heads[str(head)])
+        if state != "kept":
+            exceptions += group["group"].unique().tolist()
     total, groups = len(heads), by_group(others)
     most = max(group["shuffle_gap"].count() for _, group in groups)
     some = " at some setting" if len(groups) > total else ""
@@ -100,7 +103,7 @@ def describe_kept(runs: pd.DataFrame) -> list[Answer]:
         parts.append(f"{len(found)} {agree(len(found), 'collapse')}: {list_heads(found)}")
     if found := names["open"]:
         parts.append(f"{len(found)} {agree(len(found), 'are', 'is')} open: {list_heads(found)}")
-    return [Answer("answer", f"{'; '.join(parts)}.", "summary")]
+    return [Answer("answer", f"{'; '.join(parts)}.", "summary", about=tuple(exceptions))]
 
 
 def describe_much(runs: pd.DataFrame, kept: int) -> str:

@@ -17,6 +17,7 @@ from uncollapse.report.answers.answer import (
     format_span,
     list_heads,
     list_names,
+    quote_name,
 )
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
 from uncollapse.report.notes import MOST_GROUPS_NAMED
@@ -25,6 +26,7 @@ from uncollapse.report.stats import finished, t_interval
 
 PRICE = f"nll {MINUS} plain"
 EVIDENCE = "frontier"  # the table at equal information
+FEW = 0.1  # of the remedies at a level: so few that cost more are named as exceptions
 Values = dict[str, pd.Series]  # name -> nll minus plain's, by seed
 Levels = dict[float, Values]  # nats of mi -> the values of each curve there
 
@@ -36,11 +38,12 @@ def describe_levels(runs: pd.DataFrame) -> list[Answer]:
     if not levels:
         return []
     ranks = {level: rank_values(values) for level, values in levels.items()}
-    tied = [level for level, found in ranks.items() if {*found.values()} == {1}]
+    few = FEW if len(levels) > 1 else 0.0
+    tied = [level for level in levels if len(find_dearer(ranks[level])) <= few * len(levels[level])]
     taken = find_cheapest(levels, ranks)
     answers = [describe_choice(runs, points, levels, taken)]
     if tied and len(levels) > 1:
-        answers.append(describe_ties({level: levels[level] for level in tied}))
+        answers.append(describe_ties({level: levels[level] for level in tied}, ranks))
     for level in levels:
         if level not in tied:
             where = f"At {name_levels([level])} of information (mi)"
@@ -105,7 +108,7 @@ def describe_choice(
         f"(nats per example; {describe_scale(runs)}): {describe_price(names, levels)}."
         f"{describe_unconverged(points, names)}"
     )
-    return Answer("answer", text, EVIDENCE)
+    return Answer("answer", text, EVIDENCE, about=tuple(names))
 
 
 def describe_later(levels: Levels, names: list[str]) -> str:
@@ -154,16 +157,34 @@ def describe_unconverged(points: pd.DataFrame, names: list[str]) -> str:
 # ---------------------------------------------------------------- what the levels show
 
 
-def describe_ties(levels: Levels) -> Answer:
-    """The levels at which none can be told from the cheapest."""
+def find_dearer(ranks: dict[str, int]) -> list[str]:
+    """The curves that cost significantly more than the cheapest."""
+    return [name for name, rank in ranks.items() if rank > 1]
+
+
+def describe_ties(levels: Levels, ranks: dict[float, dict[str, int]]) -> Answer:
+    """The levels at which none, or all but a few, cannot be told from the cheapest."""
     counts = sorted({len(values) for values in levels.values()})
     count = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    prices = [t_interval(seeds) for values in levels.values() for seeds in values.values()]
+    dearer = {level: find_dearer(ranks[level]) for level in levels}
+    prices = [
+        t_interval(seeds)
+        for level, values in levels.items()
+        for name, seeds in values.items()
+        if name not in dearer[level]
+    ]
+    exceptions = [
+        f"{quote_name(name)} at {name_levels([level])} "
+        f"({format_span([t_interval(levels[level][name])])})"
+        for level, names in dearer.items()
+        for name in names
+    ]
     seeds = count_seeds(len(seeds) for values in levels.values() for seeds in values.values())
     text = (
         f"At {name_levels([*levels])}, none of the {count} remedies can be told from the cheapest: "
-        f"{PRICE} {format_span(prices)} nats ({seeds})."
+        f"{PRICE} {format_span(prices)} nats ({seeds})"
     )
+    text += f", except {list_names(exceptions)}." if exceptions else "."
     return Answer("answer", text, EVIDENCE)
 
 
@@ -179,16 +200,16 @@ def describe_level(
     Those that cost least are not named again if they are the ones `taken` at every level.
     """
     best = [name for name in values if ranks[name] == 1]
-    rest = [name for name in values if ranks[name] > 1]
+    rest = find_dearer(ranks)
     price = f"{PRICE} {format_span(t_interval(values[name]) for name in best)} nats"
     seeds = count_seeds(len(values[name]) for name in values)
     if not rest:
         text = f"none of the {len(best)} remedies can be told from the cheapest: {price} ({seeds})."
-        return Answer("answer", f"{where}, {text}", evidence)
+        return Answer("answer", f"{where}, {text}", evidence, about=tuple(best))
     more = f"{format_span(t_interval(values[name]) for name in rest)}: {list_heads(rest)}"
     if {*best} == {*taken}:
         text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more, {more}."
-        return Answer("answer", f"{where}, {len(rest)} {text}", evidence)
+        return Answer("answer", f"{where}, {len(rest)} {text}", evidence, about=tuple(rest))
     if len(best) > MOST_GROUPS_NAMED:
         cheapest = f"{len(best)} of {len(values)} remedies cannot be told from the cheapest"
     elif len(best) == 1:
@@ -196,4 +217,4 @@ def describe_level(
     else:
         cheapest = f"{list_heads(best)} cost least and cannot be told from the cheapest of them"
     text = f"{cheapest}: {price} ({seeds}). Significantly more, {more}."
-    return Answer("answer", f"{where}, {text}", evidence)
+    return Answer("answer", f"{where}, {text}", evidence, about=tuple(best))

@@ -138,7 +138,7 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
         cost = f"{agree(len(higher), 'settings cost', 'setting costs')} significantly more"
         listed = f"{list_heads(higher)}{describe_bias([groups[name] for name in higher])}"
         text += f"; {len(higher)} {cost} ({span} nats), whatever they keep: {listed}"
-    return [Answer("answer", f"{text}.", "paired")]
+    return [Answer("answer", f"{text}.", "paired", about=(*lower, *higher))]
 
 
 def describe_bias(groups: list[pd.DataFrame]) -> str:

@@ -24,7 +24,23 @@ def describe_disagreement(runs: pd.DataFrame) -> list[Answer]:
         f"Seeds disagree on how much {list_heads(names)} {agree(len(names), 'keep')}: the interval "
         "of mi is wider than half its mean."
     )
-    return [Answer("caution", text, "summary")]
+    return [Answer("caution", text, "summary", about=tuple(names))]
+
+
+def describe_saturated(runs: pd.DataFrame) -> list[Answer]:
+    """Which heads keep more than mi can measure with these examples, so that no price at equal
+    information includes them."""
+    done = finished(runs)
+    found = done[(done["mi_saturated"] == 1) & (done["head"] != "plain")]
+    if found.empty:
+        return []
+    names = list(dict.fromkeys(found["group"].astype(str)))
+    text = (
+        f"mi of {list_heads(names)} is within 0.5 nats of its ceiling in {len(found)} "
+        f"{agree(len(found), 'runs', 'run')}, so it is a lower bound, and these runs are in no "
+        "comparison at equal information; more test examples would raise the ceiling."
+    )
+    return [Answer("caution", text, "summary", about=tuple(names))]
 
 
 def describe_state(runs: pd.DataFrame) -> list[Answer]:
@@ -48,11 +64,11 @@ def describe_state(runs: pd.DataFrame) -> list[Answer]:
             groups = list(dict.fromkeys(runs.loc[where, "group"].astype(str)))
             done = int((runs["status"] == "done").sum())
             text = f"{int(where.sum())} of {done} finished runs {problem}: {list_heads(groups)}."
-            answers.append(Answer("caution", text, "summary"))
+            answers.append(Answer("caution", text, "summary", about=tuple(groups)))
     if not answers:
         all_runs = "The run is done" if len(runs) == 1 else f"All {len(runs)} runs are done"
         answers = [Answer("answer", f"{all_runs}.", "runs")]
-    return answers + describe_code(runs)
+    return answers
 
 
 def describe_code(runs: pd.DataFrame) -> list[Answer]:

@@ -14,6 +14,7 @@ if (groups.length) {
   find("plane-section").hidden = !axes.length;
   startAnswers();
   startTable();
+  startRuns();
   startCopying();
   startPlane();
   startOpened();

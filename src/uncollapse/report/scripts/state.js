@@ -28,7 +28,7 @@ const state = {
   down: false,
   all: false, // columns
   more: false, // rows
-  allAnswers: false, // on a narrow screen
+  allAnswers: false, // also the sentences after the first few
   selected: null, // the place of a group in `groups`
   against: null, // another one, which the opened head is compared with; none means plain
   curve: curves.names?.[0], // a metric
@@ -112,9 +112,10 @@ const saturated = new Set(runs.saturated);
 // ---- numbers, as Python writes them (catalogue.choose_decimals, tables.cells.format_cell)
 
 function chooseDecimals(value, half) {
-  let digits = value !== 0 && Math.abs(value) < 0.1 ? 3 : 2;
-  while (digits < 5 && half > 0 && Number(half.toFixed(digits)) === 0) digits += 1;
-  return digits;
+  const usual = value !== 0 && Math.abs(value) < 0.1 ? 3 : 2;
+  for (let digits = usual; digits < 6; digits += 1)
+    if (half > 0 && Number(half.toFixed(digits)) !== 0) return digits;
+  return usual;
 }
 
 const writeFixed = (value, digits) =>

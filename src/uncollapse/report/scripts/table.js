@@ -139,6 +139,22 @@ function moveFocus(event) {
   buttonOf[rowOf.indexOf(next)].focus();
 }
 
+// ---- the list of every run, of which the first rows show
+
+function startRuns() {
+  const rows = [...(find("runs").querySelector("table")?.rows ?? [])].slice(1 + MOST_ROWS);
+  if (!rows.length) return;
+  const show = (event) => {
+    for (const row of rows) row.hidden = false;
+    event.currentTarget.remove();
+    rows[0].tabIndex = -1;
+    rows[0].focus({preventScroll: true});
+  };
+  for (const row of rows) row.hidden = true;
+  const text = `${rows.length.toLocaleString("en")} more runs`;
+  find("runs").append(html("button", {type: "button", id: "more-runs", onclick: show}, text));
+}
+
 function startTable() {
   headers.forEach((cell, i) => {
     const column = columns[i];
