@@ -315,8 +315,8 @@ def test_runs_with_another_trainer_are_another_curve(tmp_path: Path) -> None:
                 write_run(tmp_path / "s", "bn_tau", seed, overrides=both, **more)
     points = frontier_points(read_study(tmp_path / "s").runs)
     spans = points.groupby("curve")["mi"].agg(["min", "max", "count"])
-    assert spans.loc["BN on mu and sigma"].tolist() == [1, 5, 6]
-    assert spans.loc["BN on mu and sigma (trainer.lr=1)"].tolist() == [2, 6, 6]
+    assert spans.loc["BN on μ and σ"].tolist() == [1, 5, 6]
+    assert spans.loc["BN on μ and σ (trainer.lr=1)"].tolist() == [2, 6, 6]
 
 
 def test_values_of_other_settings_do_not_make_a_curve(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_data_are_separate_curves(runs: pd.DataFrame) -> None:
     names = set(frontier_points(both)["curve"])
     assert names == {
         f"{label} [{data}]"
-        for label in ("BN on mu and sigma", "BN on mu, RMS on sigma")
+        for label in ("BN on μ and σ", "BN on μ, RMS on σ")
         for data in ("grammar", "yelp")
     }
     table = frontier_table(both)

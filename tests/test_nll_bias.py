@@ -303,7 +303,7 @@ def test_cells_with_few_effective_samples_are_bounds(tmp_path: Path):
     for caption in (describe_cost, describe_cost_benefit):
         assert (
             "nll is only an upper bound (fewer than 20 effective samples) in "
-            "BN on mu, BN on mu and sigma."
+            "BN on μ, BN on μ and σ."
         ) in caption(runs)
     assert "≤" not in summary(runs[runs["head"] == "plain"]).title
     page, text = write_report(tmp_path / "s")

@@ -69,11 +69,11 @@ def test_differences_ranks_and_samples_of_each_evaluation(runs: pd.DataFrame) ->
     assert rows["rank_K100"].drop("plain").to_dict() == {"bn_mu": 2, "bn_tau": 1, "rms_tau": 3}
     assert rows["rank_K5000-N50"].drop("plain").to_dict() == {"bn_mu": 1, "bn_tau": 2, "rms_tau": 3}
     assert np.isnan(rows.loc["plain", "rank_K100"])
-    text = table.text.set_index("group").loc["BN on mu"]
+    text = table.text.set_index("group").loc["BN on μ"]
     assert text["K = 500, T = 0.05, N = 2,000"] == "+0.20 ± 0.00 [1]"
     assert text["ess, K = 500, T = 0.05, N = 2,000"] == "12.5 of 40"
     assert "differ in their examples too" in table.title
-    assert "Largest change of rank: BN on mu, from 2 (K = 100, N = 2,000) to 1" in table.title
+    assert "Largest change of rank: BN on μ, from 2 (K = 100, N = 2,000) to 1" in table.title
 
 
 def test_kendalls_tau_by_hand(runs: pd.DataFrame) -> None:
@@ -127,7 +127,7 @@ def test_groups_without_every_evaluation_are_left_out(runs: pd.DataFrame) -> Non
     less["nll_results"] = results
     table = nll_by_k_table(less)
     assert "rms_tau" not in table.numbers["head"].tolist()
-    assert "Left out, without every evaluation: BN on mu, RMS on sigma." in table.title
+    assert "Left out, without every evaluation: BN on μ, RMS on σ." in table.title
     # the two evaluations that all have are still compared over all groups
     assert rank_agreement_table(less).numbers["n groups"].tolist() == [2, 2, 3]
 

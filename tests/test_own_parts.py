@@ -187,7 +187,7 @@ def test_loop_of_the_page_is_reported(
     exec(compile(find_block("uncollapse.Recorder("), "docs/own_parts.md", "exec"), {})
     assert report(["results/own"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"my_vae \(beta=0\.5\)", printed) and "no plugin" not in printed
+    assert re.search(r"my_vae \(β=0\.5\)", printed) and "no plugin" not in printed
     table = pd.read_csv("results/own/report/tables/runs.csv")
     assert len(table) == 1 and table["kl"].gt(0).all() and table["nll"].notna().all()
     for words in (["pack", "results/own"], ["verify", "results/own"]):

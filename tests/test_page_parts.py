@@ -24,7 +24,6 @@ from uncollapse.report.heads import (
     OPEN_CODE,
     UNBANDED,
     make_head_table,
-    typeset,
 )
 from uncollapse.report.page import page_facts, write_report
 from uncollapse.report.page_data import encode_page_data, make_page_data, round_number
@@ -36,6 +35,7 @@ from uncollapse.report.rendering import (
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.style import SLOT_STYLES
 from uncollapse.report.tables import build_tables
+from uncollapse.report.text import typeset
 from uncollapse.report.tokens import SLOT_TOKENS
 
 # head -> mi, gap and nll, each with a little noise over seeds; heads of test_report.HEADS

@@ -304,7 +304,7 @@ def test_remedies_say_what_their_files_say(tmp_path: Path) -> None:
     assert not tau.missing and not plain.knobs
     assert tau.parts["Promise"].endswith("> -(D/2) ln(1 - τ).")
     assert "scales γ_μ^2 = τ + (1 - τ)" in tau.parts["Idea"]
-    assert (tau.symbol_of("tau"), tau.symbol_of("kappa")) == ("τ", "")
+    assert (tau.symbol_of("tau"), tau.symbol_of("rate")) == ("τ", "")
 
 
 def test_heads_without_a_file_say_so_and_no_other_file_is_read(tmp_path: Path) -> None:

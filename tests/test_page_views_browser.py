@@ -13,12 +13,12 @@ from test_report import write_run
 from test_report_text import HOSTILE, put_config
 
 from uncollapse.metrics.catalogue import METRICS
-from uncollapse.report.heads import typeset
 from uncollapse.report.page_data import COMPARED
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.stats import finished, paired_difference, same_samples
 from uncollapse.report.tables.cells import format_cell
 from uncollapse.report.tables.summary import derive_metrics
+from uncollapse.report.text import typeset
 
 Page = Any  # playwright may not be installed
 OpenPage = Callable[..., Page]
@@ -87,9 +87,9 @@ def read_runs(page: Page) -> list[list[str]]:
 def test_click_opens_and_escape_closes(report: Path, open_page: OpenPage) -> None:
     page = open_page(report)
     assert not page.locator("#opened").is_visible() and not page.locator("#jump").is_visible()
-    click_row(page, "bn_tau (tau=0.2)")
+    click_row(page, "bn_tau (τ=0.2)")
     title = page.locator("#opened-title").inner_text()
-    assert title == "bn_tau (tau=0.2), n = 3" and page.locator("#opened").is_visible()
+    assert title == "bn_tau (τ=0.2), n = 3" and page.locator("#opened").is_visible()
     said = page.locator("#opened-parts").inner_text()
     for words in (
         "Settings: tau=0.2",
@@ -171,9 +171,9 @@ def test_comparison_of_every_pair_is_what_python_computes(
 
 def test_comparison_at_unequal_information_says_so(report: Path, open_page: OpenPage) -> None:
     page = open_page(report)
-    click_row(page, "bn_tau (tau=0.2)")
+    click_row(page, "bn_tau (τ=0.2)")
     assert "different amounts" not in page.locator("#opened-parts").inner_text(), "with plain"
-    page.locator("#against").select_option(label="bn_tau (tau=0.1)")
+    page.locator("#against").select_option(label="bn_tau (τ=0.1)")
     assert "different amounts of information (mi 2." in page.locator("#opened-parts").inner_text()
 
 
@@ -212,7 +212,7 @@ def test_plain_waits_for_a_choice(report: Path, open_page: OpenPage) -> None:
     page = open_page(report)
     click_row(page, "plain")
     assert "Choose a head to compare with" in page.locator("#opened-parts").inner_text()
-    page.locator("#against").select_option(label="bn_tau (tau=0.1)")
+    page.locator("#against").select_option(label="bn_tau (τ=0.1)")
     # the differences of that head from plain, with the other sign
     assert read_comparison(page)["nll"][0].startswith("−")
     assert not page.locator("#opened .line.other").count() % 3
@@ -266,13 +266,13 @@ def test_address_keeps_the_opened_head_and_its_comparison(
 ) -> None:
     page = open_page(report)
     click_row(page, "bn_mu")
-    page.locator("#against").select_option(label="bn_tau (tau=0.1)")
+    page.locator("#against").select_option(label="bn_tau (τ=0.1)")
     page.locator("#curve-metric").select_option("nelbo")
     page.locator("#frontier-axis").select_option(label="gap")
     address = "#" + page.url.partition("#")[2]
     other = open_page(report, address)
     assert other.locator("#opened-title").inner_text().startswith("bn_mu")
-    assert other.locator("#against option:checked").inner_text() == "bn_tau (tau=0.1)"
+    assert other.locator("#against option:checked").inner_text() == "bn_tau (τ=0.1)"
     assert other.locator("#curve-metric").input_value() == "nelbo"
     assert other.locator("#frontier-axis option:checked").inner_text() == "gap"
     odd = open_page(report, "#head=bn_mu&with=bn_mu&curve=constructor&frontier=-1&curve-log=x")
@@ -306,7 +306,7 @@ def list_panels(page: Page) -> list[str]:
 def test_panels_are_in_the_order_of_the_table(report: Path, open_page: OpenPage) -> None:
     page = open_page(report)
     assert len(list_panels(page)) == 7
-    shown = [name.replace(" (tau=", " ").rstrip(")") for name in list_rows(page)]
+    shown = [name.replace(" (τ=", " ").rstrip(")") for name in list_rows(page)]
     assert [name.split(" §")[0] for name in shown] == list_panels(page)
     page.locator('#heads th[data-column="mi"] button').click()
     assert list_panels(page)[0] == "plain" == list_rows(page)[0]
@@ -396,7 +396,7 @@ def test_frontier_shows_seeds_selects_and_dims(report: Path, open_page: OpenPage
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(*middle)
     lines = page.locator("#frontier-plot .tip").inner_text().splitlines()
-    assert lines[0].startswith("bn_tau (tau=") and lines[1].startswith("seed ")
+    assert lines[0].startswith("bn_tau (τ=") and lines[1].startswith("seed ")
     assert lines[2].startswith("mi ") and lines[3].startswith("nll − plain +")
     page.mouse.click(*middle)
     assert list_selected(page)[0] == [lines[0]]
@@ -457,7 +457,7 @@ def test_dragging_enlarges_a_box_of_frontiers(report: Path, open_page: OpenPage)
         assert (y1 - plot["y"] - top) / height == pytest.approx(share[1], abs=0.01)
     assert list_selected(page)[0] == [], "a drag selects nothing"
     page.mouse.click(*after[4])
-    assert list_selected(page)[0] == ["bn_tau (tau=0.2)"]
+    assert list_selected(page)[0] == ["bn_tau (τ=0.2)"]
     page.keyboard.press("Escape")
     # by keyboard
     page.locator("#frontier-all").press("Enter")

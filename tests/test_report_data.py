@@ -42,8 +42,8 @@ def test_sentence_names_both_data_and_their_runs(tmp_path: Path, no_figures: Non
     study = read_study(tmp_path / "s")
     note = data_note(study.runs)
     assert note.count(".") == 1 and "must not be ranked in one list" in note
-    assert "data in Plain VAE, BN on mu;" in note
-    assert "data (2) (vocab: 112 and 9000) in BN on mu and sigma" in note
+    assert "data in Plain VAE, BN on μ;" in note
+    assert "data (2) (vocab: 112 and 9000) in BN on μ and σ" in note
     table = summary_table(study.runs)
     assert note in table.title and note in format_terminal(study, table)
     page, _ = write_report(tmp_path / "s")
@@ -59,7 +59,7 @@ def test_only_runs_of_the_same_data_are_paired(tmp_path: Path) -> None:
     runs = read_study(tmp_path / "s").runs
     found = against_plain(runs, "nll").groupby(runs["head"]).mean()
     assert found["bn_mu"] == 1 and np.isnan(found["bn_tau"])
-    assert paired_table(runs).numbers["group"].tolist() == ["BN on mu"]
+    assert paired_table(runs).numbers["group"].tolist() == ["BN on μ"]
     for seed in (0, 1):
         write(tmp_path / "s", "plain", seed, "data=yelp", content="b" * 16, vocab=5)
     runs = read_study(tmp_path / "s").runs

@@ -255,7 +255,7 @@ def test_rows_of_unequal_length_and_repeated_rows(
         "metrics.jsonl weights" in note and "metrics.jsonl kl_per_dim" in note
         for note in found.notes
     )
-    own = found.rows[found.rows["group"] == "BN on mu"]
+    own = found.rows[found.rows["group"] == "BN on μ"]
     assert not own.duplicated(["run", "step", "split", "mode"]).any()
 
 
@@ -570,8 +570,8 @@ def test_run_on_two_machines_counts_once(tmp_path: Path) -> None:
     study = read_study(tmp_path / "s")
     assert study.runs.groupby("group")["seed"].apply(list).to_dict() == {
         "Plain VAE": [0, 1],
-        "BN on mu": [0],
-        "BN on mu (data.dir=…/yelp)": [1],  # it is unknown which data these were
+        "BN on μ": [0],
+        "BN on μ (data.dir=…/yelp)": [1],  # it is unknown which data these were
     }
     assert sum("the same run as" in note for note in study.notes) == 1 and twin.is_dir()
     facts = study.runs["data"].tolist()

@@ -131,10 +131,11 @@ def _csv_keys(metric: Metric) -> tuple[str, ...]:
 def choose_decimals(value: float, half: float = math.nan) -> int:
     """Digits after the point: two, three for a value near 0, and up to five where the half-width
     of its interval would otherwise read 0."""
-    digits = 3 if 0 < abs(value) < 0.1 else 2
-    while digits < 5 and half > 0 and round(half, digits) == 0:
-        digits += 1
-    return digits
+    usual = 3 if 0 < abs(value) < 0.1 else 2
+    if not half > 0:
+        return usual
+    # a half-width that reads 0 with five digits too is rounding, and needs none of them
+    return next((digits for digits in range(usual, 6) if round(half, digits)), usual)
 
 
 def format_metric_value(name: str, value: float) -> str:

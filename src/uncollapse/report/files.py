@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from uncollapse.disk import hold_lock, join_inside, write_atomic, write_together
 from uncollapse.errors import InputError
+from uncollapse.report.text import typeset
 from uncollapse.runs.rules import DEFAULT_RULE
 
 PAGE_MARK = '<meta name="generator" content="uncollapse report">'  # in every page
@@ -126,6 +127,7 @@ def load_template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["typeset"] = typeset
     return environment.get_template(name)
 
 

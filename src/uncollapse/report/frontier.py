@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from uncollapse.report.ranking import find_envelope, rank_values
 from uncollapse.report.stats import against_plain, finished, once_per_frame, t_interval
+from uncollapse.report.text import write_symbols
 
 INFORMATION_LEVELS = (1.0, 2.0, 4.0, 6.0, 8.0)  # nats of mi or gap at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
@@ -82,7 +83,7 @@ def name_curves(runs: pd.DataFrame, with_data: bool = True) -> pd.Series:
     for head, label, overrides, data in columns:
         others = [text for text in overrides if text.partition("=")[0] != knobs[head]]
         name = f"{label} [{head}]" if shared[label] else label
-        name = f"{name} ({', '.join(others)})" if others else name
+        name = f"{name} ({write_symbols(', '.join(others))})" if others else name
         names.append(f"{name} [{data}]" if data and with_data else name)
     return pd.Series(names, runs.index, dtype=object)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from uncollapse.report.runs import CHANGEABLE_SLOTS
 from uncollapse.report.stats import by_group, plain_of
-from uncollapse.report.text import clean_text, number_repeats
+from uncollapse.report.text import clean_text, number_repeats, write_symbols
 
 MOST_GROUP_NAME = 1000  # characters of a group's name
 MOST_SHORT = 30  # characters of a name in a figure
@@ -125,12 +125,14 @@ def group_names(runs: pd.DataFrame) -> dict[int, str]:
 
 
 def format_group_name(label: str, overrides: list[str]) -> str:
-    """'BN on mu (gamma=0.6)'."""
-    return clean_text(f"{label} ({', '.join(overrides)})", MOST_GROUP_NAME) if overrides else label
+    """'BN on μ (γ=0.6)'."""
+    if not overrides:
+        return label
+    return clean_text(f"{label} ({write_symbols(', '.join(overrides))})", MOST_GROUP_NAME)
 
 
 def shorten_names(groups: Collection[pd.Series]) -> list[str]:
-    """'BN on mu 0.6': the labels and values of overrides, for a figure.
+    """'BN on μ 0.6': the labels and values of overrides, for a figure.
 
     The full names of those that would share one; all with at most MOST_SHORT characters.
     """

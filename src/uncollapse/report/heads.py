@@ -1,6 +1,5 @@
 """The table of heads as the page shows it: in sections by what a code keeps, then by price."""
 
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,10 +14,10 @@ from uncollapse.report.notes import BIASED, CUT, OPEN
 from uncollapse.report.stats import by_group, finished
 from uncollapse.report.tables.cells import format_column
 from uncollapse.report.tables.summary import Summary, count_runs, mark_names, summarise_groups
-from uncollapse.report.text import number_repeats
+from uncollapse.report.text import number_repeats, typeset
 
+DIMENSIONS = ("nats", "seconds", "words")  # of units that a column states
 DECIDING = ("mi", "d_nll", "shuffle_gap")  # the first columns, which are dropped last
-HYPHEN = re.compile(r"(?<!\w)-(?=\d)|(?<= )-(?= )")  # a minus sign
 UNBANDED = "Keeps a code; mi is saturated, or the price is not known from two seeds"
 KEPT = "Keeps a code"
 OPEN_CODE = f"Open: one seed, or the interval of the gap contains {COLLAPSED:g} nats"
@@ -90,6 +89,11 @@ class HeadTable:
         first = {name: self.columns[name] for name in DECIDING if name in self.columns}
         return {**first, "n": "n", **self.columns, "changes": "changes"}
 
+    def unit_of(self, column: str) -> str:
+        """The unit of a column; '' for counts, shares and the like."""
+        unit = METRICS[column].unit if column in METRICS else ""
+        return unit if unit.partition(" ")[0] in DIMENSIONS else ""
+
     @property
     def rule(self) -> str:
         """How the sections were made; '' where there is only one."""
@@ -128,11 +132,6 @@ def make_cells(summary: Summary, name: str) -> list[Cell]:
     return [
         Cell(mean, half, typeset(text)) for (mean, half), text in zip(numbers, texts, strict=True)
     ]
-
-
-def typeset(text: str) -> str:
-    """The text with minus signs instead of hyphens."""
-    return HYPHEN.sub("−", text)
 
 
 def make_heads(

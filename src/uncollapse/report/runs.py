@@ -16,7 +16,7 @@ from uncollapse.metrics.metric import END, EVALUATED, TRAINING
 from uncollapse.own_code import OWN_CODE
 from uncollapse.report.checked import Values, prune
 from uncollapse.report.evaluations import read_nll_results
-from uncollapse.report.text import clean_command, clean_folder, clean_text
+from uncollapse.report.text import clean_command, clean_folder, clean_text, write_symbols
 from uncollapse.report.unknown_metrics import find_unknown_metrics
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, list_overrides
@@ -66,7 +66,7 @@ def flatten_run(saved: Saved, rule: str = DEFAULT_RULE) -> RunRecord:
         "folder": name,
         "identity": saved.identity,
         "head": head,
-        "label": clean_text(config.text("label"), MOST_LABEL_SHOWN) or head,
+        "label": write_symbols(clean_text(config.text("label"), MOST_LABEL_SHOWN)) or head,
         "seed": saved.config["seed"],
         "study": clean_text(config.text("study")),
         "override_list": list_overrides(saved.config, place.parent.name),

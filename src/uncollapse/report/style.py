@@ -16,7 +16,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from uncollapse.report.text import write_symbols
 from uncollapse.report.tokens import SLOT_TOKENS
 
 MOST_GROUPS = 48  # in one figure, so that it fits on a page; tables have all groups
@@ -76,14 +75,14 @@ def style_of(group: pd.DataFrame) -> Style:
 
 
 def name_of(group: pd.DataFrame) -> str:
-    """The name of a group, given its rows, with symbols as the field writes them."""
-    return write_symbols(group["group"].iloc[0])
+    """The name of a group, given its rows."""
+    return str(group["group"].iloc[0])
 
 
 def names_of(groups: Sequence[pd.DataFrame]) -> list[str]:
     """The names of groups; the short ones if there are too many for lines of full names."""
     column = "group" if len(groups) <= MOST_ROOMY else "short"
-    return [write_symbols(group[column].iloc[0]) for group in groups]
+    return [group[column].iloc[0] for group in groups]
 
 
 def vary_dashes(slots: Iterable[str]) -> list[Any]:

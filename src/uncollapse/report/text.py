@@ -14,7 +14,8 @@ from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_embedded_p
 Value = TypeVar("Value")
 MOST_TEXT = 300  # characters of a name or label
 SYMBOLS = {
-    "mu": "μ", "sigma": "σ", "tau": "τ", "gamma": "γ", "beta": "β", "lambda": "λ", "epsilon": "ε"
+    "mu": "μ", "sigma": "σ", "tau": "τ", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ",
+    "epsilon": "ε", "kappa": "κ", "lambda": "λ",
 }  # fmt: skip
 SYMBOL_NAMES = "|".join(SYMBOLS)
 # perhaps with a subscript (gamma_mu, beta_j); not in names (bn_mu), keys (posterior.tau),
@@ -24,6 +25,7 @@ SYMBOL = re.compile(
     rf"|(?<![\w.])(?<!\w=)(?<!--)(?<![A-Za-z_]/)({SYMBOL_NAMES})(?:_({SYMBOL_NAMES}|[a-z\d]))?"
     r"(?!\w|\.\w|/[A-Za-z])"
 )
+MINUS = re.compile(r"(?<!\w)-(?=\d)|(?<= )-(?= )")  # a hyphen in place of a minus sign
 COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # escape sequences of terminals
 
 
@@ -52,6 +54,11 @@ def clean_command(text: str, most: int = 20 * MOST_TEXT) -> str:
 def clean_folder(text: str) -> str:
     """The name of a run folder, in which a path such as `/home/me/ptb` is `-home-me-ptb`."""
     return clean_text(FLATTENED_PATH.sub("=…", text))
+
+
+def typeset(text: str) -> str:
+    """The text with minus signs instead of hyphens."""
+    return MINUS.sub("−", text)
 
 
 def write_symbols(text: str) -> str:

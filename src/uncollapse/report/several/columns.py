@@ -16,7 +16,7 @@ from uncollapse.report.frontier import frontier_points
 from uncollapse.report.notes import unconverged
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.stats import against_plain, by_group, finished
-from uncollapse.report.text import clean_text, number_repeats
+from uncollapse.report.text import clean_text, number_repeats, write_symbols
 from uncollapse.runs.layout import check_is_study, is_pack, study_folder
 
 # first words of settings that belong to the data and the training, not to a head
@@ -217,7 +217,7 @@ def make_rows(columns: Sequence[Column]) -> list[Row]:
 
 
 def name_keys(labels: dict[HeadKey, str]) -> dict[HeadKey, str]:
-    """'BN on mu (gamma=0.6)': a label with the knobs that differ between keys of its head."""
+    """'BN on μ (γ=0.6)': a label with the knobs that differ between keys of its head."""
     heads: dict[str, list[HeadKey]] = {}
     for key in labels:
         heads.setdefault(key.head, []).append(key)
@@ -227,7 +227,7 @@ def name_keys(labels: dict[HeadKey, str]) -> dict[HeadKey, str]:
         knobs = [set(other.knobs) for other in heads[key.head]]
         shared = set.intersection(*knobs)
         own = [f"{name}={value:g}" for name, value in key.knobs if (name, value) not in shared]
-        details = ", ".join([*own, *key.settings])
+        details = write_symbols(", ".join([*own, *key.settings]))
         # labels that several heads have
         full = f"{label} [{key.head}]" if used[label] > 1 else label
         names.append(clean_text(f"{full} ({details})" if details else full))
