@@ -1,6 +1,10 @@
-"""How long does the report of a study of many runs take, and how much of that is start-up?"""
+"""How long does the report of a study of many runs take, and how much of that is start-up?
+
+And how large is its page, and how soon is it ready in a browser (in processor time)?
+"""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +48,38 @@ def measure_report(quick: bool) -> dict[str, float]:
         (real,) = find_runs(folder / "real")
         one = time_command([*REPORT_COMMAND, str(real.folder)])
         copy_run(real, folder / "many", count)
-        many = time_command([*REPORT_COMMAND, str(folder / "many")])
+        single = folder / "single.html"
+        many = time_command([*REPORT_COMMAND, str(folder / "many"), "--single", str(single)])
+        page = {"page_mb": single.stat().st_size / 1e6, **time_page(single)}
     # start-up cancels, so this is the time that one more run takes
     each = (many - one) / count
     rows = {"one run": f"{one:.1f}", f"{count} runs": f"{many:.1f}", "each more": f"{each:.4f}"}
     print_table("report.py", "study", {"seconds": str}, rows)
-    return {"runs": count, "seconds": many, "seconds_one_run": one, "ms_per_run": 1e3 * each}
+    print(", ".join(f"{name} {value:.2f}" for name, value in page.items()))
+    own = {"runs": count, "seconds": many, "seconds_one_run": one, "ms_per_run": 1e3 * each}
+    return {**own, **page}
+
+
+def time_page(page: Path) -> dict[str, float]:
+    """Seconds of its own thread until a page is ready; nothing without playwright and chromium."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return {}
+    if chromium is None:
+        return {}
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page()
+        session = opened.context.new_cdp_session(opened)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        opened.goto(page.as_uri())
+        opened.locator("html[data-ready]").wait_for(state="attached")
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        browser.close()
+    found = {metric["name"]: metric["value"] for metric in metrics}
+    return {"page_ready_cpu_s": found["TaskDuration"]}
 
 
 def copy_run(real: Run, study: Path, count: int) -> None:
