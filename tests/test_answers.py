@@ -336,6 +336,69 @@ def test_one_unfinished_run_has_no_answers_but_its_state() -> None:
     assert texts(runs).startswith("1 of 1 runs is in no mean: 1 unfinished")
 
 
+TWO_HEADS = {**PLAIN, "a": KEPT, "b": {**KEPT, "gap": 0.01}}
+MATRIX = {
+    # fixture: (runs, what is said, what must not be)
+    "one seed": (
+        make_runs(TWO_HEADS, seeds=1),
+        ["One seed cannot show whether plain collapses", "is open with one seed each", "One seed"],
+        ["collapsed", "keep a code (", "significantly"],
+    ),
+    "no plain": (
+        make_runs({"a": KEPT, "b": KEPT}),
+        ["no finished run of head=plain", "What a code costs is open", "2 of 2 remedies keep"],
+        ["nll −", "significantly"],
+    ),
+    "plain alone": (make_runs(PLAIN), ["Plain VAE collapsed", "All 3 runs"], ["remed", "costs is"]),
+    "one run": (
+        make_runs({"a": KEPT}, seeds=1),
+        ["no finished run of head=plain", "open with one seed each", "The run is done."],
+        ["significantly", "±"],
+    ),
+    "no nll": (
+        make_runs(TWO_HEADS, oracle_gap=float("nan")).assign(nll=float("nan")),
+        ["Plain VAE collapsed", "no run has nll", "1 of 2 remedies keep a code"],
+        ["lower nll", "nll − plain"],
+    ),
+    "failed seeds": (
+        make_runs({**PLAIN, "a": KEPT, "b": {**KEPT, "status": "failed"}}),
+        ["1 of 1 remedy keeps a code", "3 of 9 runs are in no mean: 3 failed", "1 comparison with"],
+        ["b lower", "All 9"],
+    ),
+    "two data sets": (
+        pd.concat(
+            [make_runs(TWO_HEADS, data_name=name).assign(study="s") for name in ("x", "y")],
+            ignore_index=True,
+        ),
+        ["x: Plain VAE collapsed", "y: Plain VAE collapsed", "x: 1 of 2 remedies", "All 18 runs"],
+        ["is open"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_every_kind_of_study_is_answered_or_abstained_from(name: str) -> None:
+    runs, said, unsaid = MATRIX[name]
+    if name == "two data sets":
+        # groups of other data are other groups
+        runs["order"] += 10 * (runs["data_name"] == "y")
+    answers = answer_questions(runs)
+    text = "\n".join(answer.text for answer in answers)
+    assert all(words in text for words in said), text
+    assert not any(words in text for words in unsaid), text
+    assert "nan" not in text and len(answers) <= 8 * runs["data_name"].nunique()
+    # what could be known from more runs has the command that makes them
+    assert all(answer.command for answer in answers if answer.kind == "unknown"), answers
+
+
+def test_command_for_more_seeds_names_all_heads_or_nothing() -> None:
+    runs = make_runs(TWO_HEADS, seeds=1)
+    command = find(runs, "open with one seed each").command
+    assert command == "python train.py data=digits head=plain,a,b seed=1,2 -m"
+    runs = make_runs({**PLAIN, "a knob=1": KEPT, "a knob=2": KEPT}, seeds=1)
+    assert not find(runs, "open with one seed each").command, "no command has all settings"
+
+
 # ---------------------------------------------------------------- words
 
 

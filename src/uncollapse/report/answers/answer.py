@@ -78,8 +78,22 @@ def count_seeds(counts: Iterable[int]) -> str:
 
 def plain_command(runs: pd.DataFrame, seeds: str = "0,1,2") -> str:
     """The command that trains head=plain as the runs of this study were trained."""
+    return sweep_command(runs, ["plain"], seeds)
+
+
+def seeds_command(runs: pd.DataFrame) -> str:
+    """The command that trains all heads of these runs with two more seeds; '' if they differ in
+    more than the head, which one command cannot say."""
+    if any(runs["override_list"].map(len)):
+        return ""
+    first = int(runs["seed"].max()) + 1
+    return sweep_command(runs, runs["head"].unique().tolist(), f"{first},{first + 1}")
+
+
+def sweep_command(runs: pd.DataFrame, heads: Sequence[str], seeds: str) -> str:
+    """The command of the first run with other heads and seeds."""
     first = runs.iloc[0]
     own = {*OWN_WORDS, *first["knobs"]}
     words = [word for word in first["command"].split() if word.partition("=")[0] not in own]
     # a command that was not recorded cannot be changed
-    return f"{' '.join(words)} head=plain seed={seeds} -m" if words else ""
+    return f"{' '.join(words)} head={','.join(heads)} seed={seeds} -m" if words else ""

@@ -13,6 +13,7 @@ from uncollapse.report.answers.answer import (
     format_interval,
     list_heads,
     plain_command,
+    seeds_command,
 )
 from uncollapse.report.stats import by_group, finished, t_interval
 from uncollapse.report.text import capitalise
@@ -93,7 +94,7 @@ def describe_kept(runs: pd.DataFrame) -> list[Answer]:
             f"Which remedies keep a code is open with one seed each; the gap is above "
             f"{COLLAPSED:g} nats in {above} of {total}{some}."
         )
-        return [Answer("unknown", text, "summary")]
+        return [Answer("unknown", text, "summary", seeds_command(runs))]
     parts = [
         f"{len(names['kept'])} of {total} {agree(total, 'remedies keep', 'remedy keeps')} a code"
         f"{some} (the whole interval of the gap is above {COLLAPSED:g} nats)"
@@ -114,7 +115,9 @@ def describe_much(runs: pd.DataFrame, kept: int) -> str:
     if means.isna().all() or not kept:
         return ""
     much = heads[means >= MUCH].nunique()
-    return f", {'all' if much == kept > 1 else much} of them {MUCH:g} nat of mi or more"
+    if kept == 1:
+        return f", with {'at least' if much else 'less than'} {MUCH:g} nat of mi"
+    return f", {'all' if much == kept else much} of them {MUCH:g} nat of mi or more"
 
 
 def name_heads(runs: pd.DataFrame) -> dict[str, str]:

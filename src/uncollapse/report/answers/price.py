@@ -15,6 +15,7 @@ from uncollapse.report.answers.answer import (
     format_span,
     list_heads,
     plain_command,
+    seeds_command,
 )
 from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.answers.levels import describe_level, describe_levels
@@ -92,7 +93,8 @@ def split_into_bands(runs: pd.DataFrame) -> list[dict[str, pd.DataFrame]]:
 def name_band(band: dict[str, pd.DataFrame]) -> str:
     """'1.20 to 2.46 nats (mi)'."""
     means = [group["mi"].mean() for group in band.values()]
-    return f"{min(means):.2f} to {max(means):.2f} nats (mi)"
+    low, high = f"{min(means):.2f}", f"{max(means):.2f}"
+    return f"{low} nats (mi)" if low == high else f"{low} to {high} nats (mi)"
 
 
 def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -122,11 +124,12 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
     tested = {name: seeds for name, seeds in values.items() if len(seeds) >= FEWEST_SEEDS}
     if not tested:
         text = f"One seed each cannot show whether any of {len(values)} remedies lowers nll."
-        return [Answer("unknown", text, "paired")]
+        return [Answer("unknown", text, "paired", seeds_command(runs))]
     # a reader sees each interval on its own, so it must agree with the test
     clear = {name: seeds for name, seeds in tested.items() if excludes_zero(seeds)}
     lower, higher = ([name for name in names if name in clear] for names in find_different(tested))
-    adjusted = f"Holm's adjustment for {len(tested)} comparisons with plain"
+    count = f"{len(tested)} {agree(len(tested), 'comparisons', 'comparison')}"
+    adjusted = f"Holm's adjustment for {count} with plain"
     if lower:
         span = format_span(t_interval(tested[name]) for name in lower)
         verb = agree(len(lower), "lower")
