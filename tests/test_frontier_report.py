@@ -29,7 +29,7 @@ from uncollapse.report.frontier import (
 )
 from uncollapse.report.results import read_study
 from uncollapse.report.style import NoFigure, figure_style, solve_layout
-from uncollapse.report.tables.frontier import frontier_gap_table, frontier_table
+from uncollapse.report.tables.frontier import format_settings, frontier_gap_table, frontier_table
 
 SLOPES = {"cheap": 0.1, "same": 0.1, "costly": 0.5}
 OFFSETS = (-0.01, 0.0, 0.01)  # of the seeds
@@ -45,7 +45,7 @@ def made_points(noise: dict[str, tuple[float, ...]] | None = None) -> pd.DataFra
                 rows.append(
                     {"curve": curve, "head": curve, "order": 3 * order + value, "seed": seed,
                      "mi": mi, "d_nll": slope * mi + offset + extra, "converged": 1.0,
-                     "data_name": ""}
+                     "data_name": "", "knob": "tau", "setting": mi / 10}
                 )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -99,6 +99,17 @@ def test_values_and_ranks_of_known_lines() -> None:
         assert rows.loc[curve, "price_mean"] == pytest.approx(slope)
     assert rows["rank_at_4"].to_dict() == {"cheap": 1, "same": 1, "costly": 3}
     assert rows["envelope"].to_dict() == {"cheap": "1, 2, 4, 6", "same": "1, 2, 4, 6", "costly": ""}
+
+
+def test_knob_at_each_level_is_interpolated_and_named() -> None:
+    """The knob of these lines is a tenth of mi; the first row is one on the envelope."""
+    numbers, targets = equal_information(made_points())
+    for target in targets:
+        assert numbers[f"knob_at_{target:g}"].to_numpy() == pytest.approx(target / 10)
+    points = made_points()
+    numbers, targets = equal_information(points[(points["head"] != "same") | (points["mi"] < 6)])
+    cells = dict(zip(numbers["curve"], format_settings(numbers, targets), strict=True))
+    assert cells["cheap"] == "τ: 0.1, 0.2, 0.4, 0.6" and cells["same"] == "τ: 0.1, 0.2, –, –"
 
 
 def test_seeds_whose_span_ends_earlier_do_not_count() -> None:

@@ -269,7 +269,7 @@ def test_address_keeps_the_opened_head_and_its_comparison(
     page.locator("#against").select_option(label="bn_tau (τ=0.1)")
     page.locator("#curve-metric").select_option("nelbo")
     page.locator("#frontier-axis").select_option(label="gap")
-    address = "#" + page.url.partition("#")[2]
+    address = "#" + page.evaluate("location.hash.slice(1)")
     other = open_page(report, address)
     assert other.locator("#opened-title").inner_text().startswith("bn_mu")
     assert other.locator("#against option:checked").inner_text() == "bn_tau (τ=0.1)"

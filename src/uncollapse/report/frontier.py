@@ -21,7 +21,9 @@ from uncollapse.report.text import write_symbols
 
 INFORMATION_LEVELS = (1.0, 2.0, 4.0, 6.0, 8.0)  # nats of mi or gap at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
-SPAN_COLUMNS = ("curve", "head", "data_name", "order", "seed", "converged")
+SPAN_COLUMNS = (
+    "curve", "head", "data_name", "order", "seed", "converged", "knob", "setting",
+)  # fmt: skip
 CLEARLY = 0.1  # nats of d_nll, more than seeds differ by
 FEWEST_SEEDS = 2  # at one level, for a rank there
 
@@ -32,7 +34,7 @@ def frontier_points(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> pd.D
     With x, y and `d_nll` (nll minus plain's). Left out: runs that lack one of them, such as runs
     without a plain run of their seed, data and number of codes; and, if x is mi, runs whose mi is
     saturated, a lower bound only. `curve` names the curve: one head, on one data set, with all
-    settings but the knob equal.
+    settings but the knob equal. `knob` is that knob, and `setting` its value.
     """
     return find_frontier_points(runs, x, y)
 
@@ -42,7 +44,7 @@ def find_frontier_points(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     """The points, computed once for all tables, sentences and figures."""
     done = finished(runs)
     if y not in {"d_nll", *done.columns}:
-        return done.iloc[:0].assign(curve="")
+        return done.iloc[:0].assign(curve="", knob="", setting=np.nan)
     done = done.assign(d_nll=against_plain(runs, "nll").reindex(done.index))
     usable = done[done[x].notna() & done[y].notna() & (done["head"] != "plain")]
     if x == "mi":
@@ -53,7 +55,15 @@ def find_frontier_points(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     # data are named only where they tell curves apart
     if points["data_name"].nunique() < 2:
         names = name_curves(usable, with_data=False)
-    return points.assign(curve=names.reindex(points.index))
+    knobs = {str(head): find_knob(group) for head, group in usable.groupby("head")}
+    settings = [
+        own.get(knobs[head]) for head, own in zip(points["head"], points["knobs"], strict=True)
+    ]
+    return points.assign(
+        curve=names.reindex(points.index),
+        knob=points["head"].map(knobs),
+        setting=pd.to_numeric(pd.Series(settings, points.index, dtype=object), errors="coerce"),
+    )
 
 
 def explain_no_frontier(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> str:
@@ -148,6 +158,16 @@ def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, p
     return values_at_levels(points, [target], x)[target]
 
 
+def find_settings(group: pd.DataFrame, targets: Sequence[float], x: str = "mi") -> list[float]:
+    """The value of a curve's knob at each target, interpolated as prices are: means over seeds."""
+    by_seed = [
+        interpolate(runs[x], runs["setting"], targets, lowest=True)
+        for _, runs in group.sort_values("order").groupby("seed")
+    ]
+    found = pd.DataFrame(by_seed, columns=list(targets))
+    return found.mean().tolist()
+
+
 def price_of_a_nat(group: pd.DataFrame, x: str = "mi") -> pd.Series:
     """The slope of d_nll over x of each seed of one curve, by least squares: nats per nat.
 
@@ -196,6 +216,12 @@ def equal_information(
                 f"d_nll_at_{target:g}_n": len(values),
                 f"rank_at_{target:g}": ranks[target].get(str(curve), np.nan),
             }
+        settings = find_settings(group, reached, x)
+        row |= {"knob": group["knob"].iloc[0]}
+        row |= {
+            f"knob_at_{target:g}": setting
+            for target, setting in zip(reached, settings, strict=True)
+        }
         on_envelope = [target for target in reached if curve in envelopes[target]]
         row |= {"envelope": ", ".join(f"{target:g}" for target in on_envelope)}
         row |= {"on_envelope": len(on_envelope)}

@@ -106,7 +106,7 @@ def describe_choice(
         f"To keep up to {name_levels([max(levels)])} of information (mi), take {listed}: at "
         f"{where}, no remedy is significantly cheaper ({seeds}){later}. Price, {PRICE} "
         f"(nats per example; {describe_scale(runs)}): {describe_price(names, levels)}."
-        f"{describe_unconverged(points, names)}"
+        f"{describe_unconverged(points, names)} The table has the knobs for these amounts."
     )
     return Answer("answer", text, EVIDENCE, about=tuple(names))
 

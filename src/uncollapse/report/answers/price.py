@@ -18,8 +18,8 @@ from uncollapse.report.answers.answer import (
     seeds_command,
 )
 from uncollapse.report.answers.collapse import judge_code
-from uncollapse.report.answers.levels import describe_level, describe_levels
-from uncollapse.report.frontier import FEWEST_SEEDS
+from uncollapse.report.answers.levels import compare_levels, describe_level, describe_levels
+from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points
 from uncollapse.report.notes import BIASED, has_large_bias
 from uncollapse.report.ranking import find_different, rank_values
 from uncollapse.report.stats import against_plain, by_group, finished, t_interval
@@ -136,7 +136,8 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
         text = f"{list_heads(lower)} {verb} nll ({span} nats), also after {adjusted}"
     else:
         text = f"No setting has a significantly lower nll than plain, after {adjusted}"
-    if higher:
+    # where there are frontiers, what is kept has a price of its own
+    if higher and not compare_levels(frontier_points(runs)):
         span = format_span(t_interval(tested[name]) for name in higher)
         cost = f"{agree(len(higher), 'settings cost', 'setting costs')} significantly more"
         listed = f"{list_heads(higher)}{describe_bias([groups[name] for name in higher])}"

@@ -84,7 +84,7 @@ function followLink(event) {
   target.scrollIntoView();
   if (target.tabIndex < 0) target.tabIndex = -1;
   target.focus({preventScroll: true});
-  if (link.dataset.about) showRows(link, target);
+  if (link.closest(".answers")) showRows(link, target);
 }
 
 function startAddress() {

@@ -58,7 +58,7 @@ function markRows(heading, names) {
 
 // leads to the rows that a sentence means, which no filter may hide
 function showRows(link, heading) {
-  const names = JSON.parse(link.dataset.about);
+  const names = JSON.parse(link.dataset.about ?? "[]"); // none: the whole table
   let first = markRows(heading, names);
   if (first?.hidden) {
     set({shown: new Set(), text: "", brushes: {}, more: true});

@@ -67,7 +67,8 @@ function drawComparison(place, other) {
     makeTable("Comparison", [first, ...body]),
     html("p", {className: "notes"}, warnOfUnequal(place, other)),
     html("p", {className: "quiet notes"}, "Difference: paired by seed, mean ± half-width of the "
-      + "95 % t-interval over the n shared seeds; bold where the interval excludes 0."
+      + "95 % t-interval over the n shared seeds; bold where the interval excludes 0, without an "
+      + "adjustment for the number of comparisons."
       + (isBound ? " A saturated mi (≥) is a lower bound, so its difference is unreliable." : "")));
 }
 

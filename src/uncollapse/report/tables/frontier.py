@@ -15,6 +15,7 @@ from uncollapse.report.ranking import ERROR_RATE
 from uncollapse.report.stats import finished
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import format_cell
+from uncollapse.report.text import write_symbols
 
 CARRIES = {
     "mi": "a head's code carries the stated nats of mi",
@@ -51,6 +52,7 @@ def make_table(name: str, runs: pd.DataFrame, x: str) -> Table:
                 f"at {target:g} nat{'s' * (target != 1)}": format_target(numbers, target)
                 for target in targets
             },
+            "knob there": format_settings(numbers, targets),
             "slope": [
                 format_cell(mean, half, 1, 1, 3, "+")
                 for mean, half in zip(numbers["price_mean"], numbers["price_half"], strict=True)
@@ -79,6 +81,7 @@ def frontier_title(runs: pd.DataFrame, points: pd.DataFrame, targets: list[float
         f"that the chance to separate any two equal heads is about {100 * ERROR_RATE:g} %. A head "
         "with a single seed there has no rank, and pairs without two shared seeds are tied.",
         f"span: the lowest and highest {header} measured.",
+        "knob there: the value of the head's knob at each of these amounts, interpolated likewise.",
         f"slope: that of nll over {header} by least squares, nats per nat.",
         f"envelope: where no other head is significantly lower at the same {header}.",
         f"No head reaches {', '.join(beyond)} nats." if beyond else "",
@@ -103,6 +106,19 @@ def describe_points_left_out(runs: pd.DataFrame, points: pd.DataFrame, x: str) -
         f"a plain run to compare with{saturated}, or belong to a head with fewer than "
         f"{FEWEST_VALUES} values of its knob."
     )
+
+
+def format_settings(numbers: pd.DataFrame, targets: list[float]) -> list[str]:
+    """'τ: 0.1, 0.22, 0.42, –': the knob of each curve at the targets."""
+    columns = [f"knob_at_{target:g}" for target in targets]
+    rows = zip(numbers["knob"], numbers[columns].to_numpy(dtype=float).tolist(), strict=True)
+    return [
+        f"{write_symbols(knob)}: "
+        + ", ".join(f"{value:.2g}" if np.isfinite(value) else MISSING for value in values)
+        if np.isfinite(values).any()
+        else MISSING
+        for knob, values in rows
+    ]
 
 
 def format_target(numbers: pd.DataFrame, target: float) -> list[str]:
