@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from uncollapse.report.answers import Answer, answer_questions
+from uncollapse.report.answers import Answer, answer_questions, describe_unread
 from uncollapse.report.answers.answer import agree, format_interval, format_span, list_names
 from uncollapse.report.ranking import find_different
 
@@ -27,6 +27,7 @@ def make_runs(heads: dict[str, dict], seeds: int = 3, **columns) -> pd.DataFrame
                     "head": head, "label": label, "order": order, "seed": seed,
                     "group": f"{label} ({setting})" if setting else label,
                     "override_list": [setting] if setting else [], "knobs": {"knob": 1.0},
+                    "slot": "baseline" if head in ("plain", "lm") else "posterior",
                     "shuffle_gap": gap, "mi": mi, "nll": nll, "mi_saturated": 0.0,
                     "nll_samples": 100.0, "nll_examples": 500.0, "oracle_gap": float("nan"),
                     "status": "done", "data_name": "", "study": "s", "converged": 1.0,
@@ -75,7 +76,7 @@ def test_plain_collapsed_or_not_or_open(plain: dict, kind: str, words: str) -> N
 
 def test_interval_of_the_gap_is_stated() -> None:
     # t(0.975, 2) * 0.01 / sqrt(3) = 0.0248
-    assert "costs 0.02 ± 0.02 nats (gap, 3 seeds)" in texts(
+    assert "costs 0.020 ± 0.025 nats (gap, 3 seeds)" in texts(
         make_runs({"plain": {"gap": [0.01, 0.02, 0.03]}})
     )
 
@@ -207,7 +208,23 @@ def test_without_frontiers_similar_heads_are_compared() -> None:
     assert (
         "high1 costs least" in high.text and "Significantly more, +3.00 ± 0.03: high2" in high.text
     )
-    assert high.evidence == "paired"
+    assert high.evidence == "paired" and high.kind == "caution"
+    answer = find(runs, "at equal information is open")
+    heads = "low1,low2,high1,high2"
+    assert answer.command == f"python train.py data=digits head={heads} seed=0,1,2 level=1,2,3 -m"
+
+
+def test_baselines_are_no_remedies() -> None:
+    runs = make_runs({**PLAIN, "lm": {"gap": 0.0, "nll": 25.0}, "a": KEPT})
+    assert find(runs, "1 of 1 remedy keeps a code").about == ()
+    assert "1 comparison with plain" in texts(runs) and " lm" not in texts(runs)
+
+
+def test_damaged_runs_are_counted_on_the_first_screen() -> None:
+    notes = ["a: metrics.jsonl: a torn row", "b: damaged; left out", "c: no config; left out"]
+    (answer,) = describe_unread(notes)
+    assert answer.text.startswith("2 runs could not be read") and answer.kind == "caution"
+    assert describe_unread(notes[:1]) == []
 
 
 def test_missing_nll_names_the_evaluation() -> None:

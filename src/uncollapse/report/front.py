@@ -23,7 +23,8 @@ def find_front(runs: pd.DataFrame, x: str, y: str) -> list[int]:
         return []
     by_data: dict[str, list[tuple[float, float, int]]] = {}
     for order, group in by_group(runs):
-        if judge_code(group) == "kept":
+        is_bound = "mi" in (x, y) and (group["mi_saturated"] == 1).any()
+        if judge_code(group) == "kept" and not is_bound:
             means = direction[0] * group[x].mean(), direction[1] * group[y].mean()
             by_data.setdefault(str(group["data_name"].iloc[0]), []).append((*means, order))
     front = []

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from uncollapse.disk import join_inside, write_atomic
 from uncollapse.metrics.catalogue import METRICS
-from uncollapse.report.answers import answer_questions
+from uncollapse.report.answers import answer_questions, describe_unread
 from uncollapse.report.data_sets import data_note
 from uncollapse.report.figures import Shown, draw_all
 from uncollapse.report.figures.drawn import DRAWN_FILE, Drawn
@@ -144,7 +144,7 @@ def page_facts(
         "study": study,
         "single": is_run(study.folder),
         "setting": describe_setting(runs),
-        "answers": answer_questions(runs),
+        "answers": answer_questions(runs) + describe_unread(study.notes),
         "contents": list_contents(tables, figures, samples),
         "heads": heads,
         "remedies": describe_remedies(runs),

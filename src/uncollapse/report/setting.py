@@ -5,9 +5,9 @@ import pandas as pd
 from uncollapse.config import find_option, read_option
 from uncollapse.errors import InputError
 from uncollapse.json_types import Json, JsonMapping
-from uncollapse.report.answers.answer import agree
+from uncollapse.report.answers.answer import agree, list_names
 from uncollapse.report.data_sets import name_data
-from uncollapse.report.stats import finished
+from uncollapse.report.stats import finished, remedies_of
 from uncollapse.report.text import clean_text
 from uncollapse.runs.reading import Saved
 
@@ -26,13 +26,14 @@ def describe_setting(runs: pd.DataFrame) -> list[str]:
 
 def describe_remedies_compared(runs: pd.DataFrame) -> str:
     """'17 remedies for posterior collapse and a plain VAE, 3 seeds each.'"""
-    heads = set(runs["head"])
-    count = len(heads - {"plain"})
+    remedies = {*remedies_of(runs)["head"]}
+    count, others = len(remedies), len({*runs["head"]} - remedies - {"plain"})
     parts = [f"{count} {agree(count, 'remedies', 'remedy')} for posterior collapse"] * bool(count)
-    parts += ["a plain VAE"] * ("plain" in heads)
+    parts += ["a plain VAE"] * bool((runs["head"] == "plain").any())
+    parts += [f"{others} more {agree(others, 'baselines', 'baseline')}"] * bool(others)
     seeds = finished(runs).groupby("order")["seed"].nunique()
     most = f", up to {seeds.max()} {agree(seeds.max(), 'seeds', 'seed')}" if len(seeds) else ""
-    return f"{' and '.join(parts)}{most}."
+    return f"{list_names(parts)}{most}."
 
 
 def describe_data_and_model(saved: Saved) -> str:

@@ -80,6 +80,11 @@ def outlying(runs: pd.DataFrame, metric: str, never: float = NEVER_OUTLYING) -> 
     return (runs[metric] - medians.median()).abs() > max(OUTLYING_TIMES * usual, never)
 
 
+def remedies_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of remedies: neither plain nor other baselines."""
+    return runs[runs["slot"] != "baseline"]
+
+
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
     """The finished runs, from which final metrics are computed."""
     return runs[runs["status"] == "done"]

@@ -22,6 +22,8 @@ from uncollapse.runs.pack_writing import name_sort_key
 from uncollapse.runs.portable import unite_copies
 from uncollapse.runs.reading import Saved, read_config, read_run
 
+LEFT_OUT = "; left out"  # ends the note on a run that cannot be read
+
 
 def find_same_run(run: Run, config: JsonMapping, base: JsonMapping) -> Run | None:
     """The run of the same study with an equal config and another name; None if there is none."""
@@ -77,7 +79,7 @@ def iterate_folders(runs: Iterable[Run], folder: Path, notes: list[str]) -> Iter
         try:
             yield read_run(run, folder)
         except InputError as error:
-            notes.append(f"{error}; left out")
+            notes.append(f"{error}{LEFT_OUT}")
 
 
 def combine_with_pack(runs: Iterable[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:

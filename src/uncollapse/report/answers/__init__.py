@@ -14,10 +14,11 @@ from uncollapse.report.answers.state import (
     describe_disagreement,
     describe_saturated,
     describe_state,
+    describe_unread,
 )
 from uncollapse.report.stats import finished
 
-__all__ = ["Answer", "answer_questions"]
+__all__ = ["Answer", "answer_questions", "describe_unread"]
 
 MAKERS = (describe_plain, describe_prices, describe_kept, describe_savings, describe_optimum)
 

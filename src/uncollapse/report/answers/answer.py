@@ -8,9 +8,12 @@ import pandas as pd
 
 from uncollapse.metrics.catalogue import choose_decimals
 from uncollapse.report.notes import MOST_GROUPS_NAMED, name_groups
+from uncollapse.report.stats import remedies_of
 from uncollapse.report.tables.cells import format_cell
 
 MINUS = "\N{MINUS SIGN}"
+MOST_HEADS_TYPED = 8  # in one command
+LEVELS_TYPED = "1,2,3"  # three values of the knob make a frontier
 OWN_WORDS = ("head", "seed", "level")  # of a command, which say which run of a study it is
 
 
@@ -33,10 +36,15 @@ class Answer:
         return replace(self, text=where + self.text)
 
 
-def format_interval(mean: float, half: float, sign: str = "") -> str:
-    """'+0.02 ± 0.03' nats, as tables write it, but with a minus sign and usually two decimals."""
-    # more where the half-width would be 0.00
-    digits = min(choose_decimals(mean, half), 4 if half < 0.005 else 2)
+def format_interval(mean: float, half: float, sign: str = "", short: bool = True) -> str:
+    """'+0.02 ± 0.03' nats, as tables write it, but with a minus sign and usually two decimals.
+
+    With the decimals of tables unless `short`.
+    """
+    digits = choose_decimals(mean, half)
+    if short:
+        # more than two where the half-width would be 0.00
+        digits = min(digits, 4 if half < 0.005 else 2)
     return format_cell(mean, half, 1, 1, digits, sign).replace("-", MINUS)
 
 
@@ -45,10 +53,10 @@ def agree(count: int, plural: str, singular: str = "") -> str:
     return plural if count != 1 else singular or f"{plural}s"
 
 
-def format_span(values: Iterable[tuple[float, float]]) -> str:
+def format_span(values: Iterable[tuple[float, float]], short: bool = True) -> str:
     """'+0.02 ± 0.03', or '+0.01 ± 0.02 to +0.04 ± 0.03' for several: the lowest and the highest."""
     ordered = sorted(values)
-    texts = [format_interval(mean, half, "+") for mean, half in (ordered[0], ordered[-1])]
+    texts = [format_interval(mean, half, "+", short) for mean, half in (ordered[0], ordered[-1])]
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 
@@ -88,6 +96,12 @@ def seeds_command(runs: pd.DataFrame) -> str:
         return ""
     first = int(runs["seed"].max()) + 1
     return sweep_command(runs, runs["head"].unique().tolist(), f"{first},{first + 1}")
+
+
+def frontier_command(runs: pd.DataFrame) -> str:
+    """The command that trains the remedies of these runs at three values of their knobs."""
+    heads = list(dict.fromkeys(remedies_of(runs)["head"]))[:MOST_HEADS_TYPED]
+    return sweep_command(runs, heads, f"0,1,2 level={LEVELS_TYPED}") if heads else ""
 
 
 def sweep_command(runs: pd.DataFrame, heads: Sequence[str], seeds: str) -> str:

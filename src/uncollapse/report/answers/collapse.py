@@ -15,7 +15,7 @@ from uncollapse.report.answers.answer import (
     plain_command,
     seeds_command,
 )
-from uncollapse.report.stats import by_group, finished, t_interval
+from uncollapse.report.stats import by_group, finished, remedies_of, t_interval
 from uncollapse.report.text import capitalise
 
 COLLAPSED = 0.1  # nats of gap
@@ -52,10 +52,8 @@ def describe_plain_group(group: pd.DataFrame) -> Answer:
     """Whether plain collapsed, with one group of its runs."""
     label, count = str(group["group"].iloc[0]), group["shuffle_gap"].count()
     mean, half = t_interval(group["shuffle_gap"])
-    costs = (
-        f"decoding from another example's code costs {format_interval(mean, half)} nats "
-        f"(gap, {count_seeds([count])})"
-    )
+    price = format_interval(mean, half, short=False)
+    costs = f"decoding from another example's code costs {price} nats (gap, {count_seeds([count])})"
     if not count:
         text = "Plain has no gap, so whether it collapsed is open."
         return Answer("unknown", text, "summary", about=(label,))
@@ -65,14 +63,15 @@ def describe_plain_group(group: pd.DataFrame) -> Answer:
     state = judge_code(group)
     if state == "open":
         text = f"Whether plain collapsed is open: {costs}, an interval around {COLLAPSED:g}."
-        return Answer("unknown", text, "summary", about=(label,))
+        more = seeds_command(group)
+        return Answer("unknown", text, "summary", more, (label,))
     said = "collapsed" if state == "collapsed" else "did not collapse"
     return Answer("answer", f"{capitalise(label)} {said}: {costs}.", "summary", about=(label,))
 
 
 def describe_kept(runs: pd.DataFrame) -> list[Answer]:
     """How many remedies keep a code at some setting, and which do not."""
-    others = finished(runs[runs["head"] != "plain"])
+    others = finished(remedies_of(runs))
     if others.empty:
         return []
     heads = name_heads(others)
@@ -104,7 +103,8 @@ def describe_kept(runs: pd.DataFrame) -> list[Answer]:
         parts.append(f"{len(found)} {agree(len(found), 'collapse')}: {list_heads(found)}")
     if found := names["open"]:
         parts.append(f"{len(found)} {agree(len(found), 'are', 'is')} open: {list_heads(found)}")
-    return [Answer("answer", f"{'; '.join(parts)}.", "summary", about=tuple(exceptions))]
+    more = seeds_command(runs) if names["open"] else ""
+    return [Answer("answer", f"{'; '.join(parts)}.", "summary", more, tuple(exceptions))]
 
 
 def describe_much(runs: pd.DataFrame, kept: int) -> str:

@@ -201,12 +201,15 @@ def describe_level(
     """
     best = [name for name in values if ranks[name] == 1]
     rest = find_dearer(ranks)
-    price = f"{PRICE} {format_span(t_interval(values[name]) for name in best)} nats"
+    # with the decimals of the table that shows it
+    short = evidence == EVIDENCE
+    price = f"{PRICE} {format_span((t_interval(values[name]) for name in best), short)} nats"
     seeds = count_seeds(len(values[name]) for name in values)
     if not rest:
         text = f"none of the {len(best)} remedies can be told from the cheapest: {price} ({seeds})."
         return Answer("answer", f"{where}, {text}", evidence, about=tuple(best))
-    more = f"{format_span(t_interval(values[name]) for name in rest)}: {list_heads(rest)}"
+    span = format_span((t_interval(values[name]) for name in rest), short)
+    more = f"{span}: {list_heads(rest)}"
     if {*best} == {*taken}:
         text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more, {more}."
         return Answer("answer", f"{where}, {len(rest)} {text}", evidence, about=tuple(rest))

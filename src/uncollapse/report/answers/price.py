@@ -5,6 +5,8 @@ compared within groups of similar mi, since a head that keeps less pays less. Ra
 those of `ranking`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +15,7 @@ from uncollapse.report.answers.answer import (
     agree,
     format_interval,
     format_span,
+    frontier_command,
     list_heads,
     plain_command,
     seeds_command,
@@ -22,7 +25,7 @@ from uncollapse.report.answers.levels import compare_levels, describe_level, des
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points
 from uncollapse.report.notes import BIASED, has_large_bias
 from uncollapse.report.ranking import find_different, rank_values
-from uncollapse.report.stats import against_plain, by_group, finished, t_interval
+from uncollapse.report.stats import against_plain, by_group, finished, remedies_of, t_interval
 
 BANDS = 3  # groups of heads by mi, where there is no frontier
 FEWEST_IN_BAND = 2
@@ -38,7 +41,7 @@ def describe_prices(runs: pd.DataFrame) -> list[Answer]:
 def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
     """What is missing, as an answer; None if some head can be compared with plain."""
     done = finished(runs)
-    others = done[done["head"] != "plain"]
+    others = remedies_of(done)
     if others.empty:
         return None
     study = runs["study"].iloc[0]
@@ -61,12 +64,22 @@ def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
 
 
 def describe_bands(runs: pd.DataFrame) -> list[Answer]:
-    """The cheapest heads among those of similar mi, for heads that keep a code."""
+    """The cheapest heads among those of similar mi, for heads that keep a code.
+
+    Cautions, as the cheapest of a band may be the one that keeps least; and how to find out.
+    """
     answers = []
     for band in split_into_bands(runs):
         values = {name: group.set_index("seed")["d_nll"].dropna() for name, group in band.items()}
-        where = f"Where {name_band(band)} are kept"
-        answers.append(describe_level(where, values, rank_values(values), "paired"))
+        where = f"Where {name_band(band)} are kept, so at unequal information"
+        found = describe_level(where, values, rank_values(values), "paired")
+        answers.append(replace(found, kind="caution"))
+    if answers:
+        text = (
+            "Which remedy costs least at equal information is open: it takes several values of "
+            "each one's knob."
+        )
+        answers.append(Answer("unknown", text, "paired", frontier_command(runs)))
     return answers
 
 
@@ -107,7 +120,7 @@ def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     )
     return {
         str(group["group"].iloc[0]): group
-        for _, group in by_group(done[done["head"] != "plain"])
+        for _, group in by_group(remedies_of(done))
         if group["d_nll"].notna().any()
     }
 
@@ -131,14 +144,14 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
     count = f"{len(tested)} {agree(len(tested), 'comparisons', 'comparison')}"
     adjusted = f"Holm's adjustment for {count} with plain"
     if lower:
-        span = format_span(t_interval(tested[name]) for name in lower)
+        span = format_span((t_interval(tested[name]) for name in lower), short=False)
         verb = agree(len(lower), "lower")
         text = f"{list_heads(lower)} {verb} nll ({span} nats), also after {adjusted}"
     else:
         text = f"No setting has a significantly lower nll than plain, after {adjusted}"
     # where there are frontiers, what is kept has a price of its own
     if higher and not compare_levels(frontier_points(runs)):
-        span = format_span(t_interval(tested[name]) for name in higher)
+        span = format_span((t_interval(tested[name]) for name in higher), short=False)
         cost = f"{agree(len(higher), 'settings cost', 'setting costs')} significantly more"
         listed = f"{list_heads(higher)}{describe_bias([groups[name] for name in higher])}"
         text += f"; {len(higher)} {cost} ({span} nats), whatever they keep: {listed}"
@@ -168,8 +181,9 @@ def describe_optimum(runs: pd.DataFrame) -> list[Answer]:
     mean, half = t_interval(plain["oracle_gap"])
     if not np.isfinite(mean):
         return []
+    gap = format_interval(mean, half, short=False)
     text = (
         "The lowest possible nll of these test examples is known, as the data have an exact "
-        f"probability; plain ends {format_interval(mean, half)} nats above it (oracle gap)."
+        f"probability; plain ends {gap} nats above it (oracle gap)."
     )
     return [Answer("answer", text, "summary")]

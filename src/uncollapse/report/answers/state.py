@@ -7,6 +7,7 @@ from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.notes import cut_off, unconverged
 from uncollapse.report.stats import by_group, finished, t_interval
 from uncollapse.report.text import capitalise
+from uncollapse.runs.study import LEFT_OUT
 
 DISAGREEMENT = 0.5  # half-width of mi over its mean, from which seeds are said to disagree
 
@@ -69,6 +70,18 @@ def describe_state(runs: pd.DataFrame) -> list[Answer]:
         all_runs = "The run is done" if len(runs) == 1 else f"All {len(runs)} runs are done"
         answers = [Answer("answer", f"{all_runs}.", "runs")]
     return answers
+
+
+def describe_unread(notes: list[str]) -> list[Answer]:
+    """How many runs are on no part of the page, as their folders are damaged."""
+    count = sum(note.endswith(LEFT_OUT) for note in notes)
+    if not count:
+        return []
+    text = (
+        f"{count} {agree(count, 'runs', 'run')} could not be read and {agree(count, 'are', 'is')} "
+        "in no number here; the notes on files say why."
+    )
+    return [Answer("caution", text, "provenance")]
 
 
 def describe_code(runs: pd.DataFrame) -> list[Answer]:

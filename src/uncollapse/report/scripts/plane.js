@@ -64,7 +64,10 @@ const describePoint = (place) => [state.x, state.y].map(
 function findFront(places) {
   const [gx, gy] = [metrics[state.x].front, metrics[state.y].front];
   if (!gx || !gy) return [];
-  const kept = places.filter((place) => groups[place].state === "kept");
+  // a saturated mi is a lower bound
+  const isBound = (place) => [state.x, state.y].includes("mi")
+    && runsOf[place].some((i) => saturated.has(i));
+  const kept = places.filter((place) => groups[place].state === "kept" && !isBound(place));
   kept.sort((a, b) => gx * (mean(b, state.x) - mean(a, state.x)));
   let best = -Infinity;
   return kept.filter((place) => {

@@ -2,11 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from uncollapse.report.answers.answer import OWN_WORDS
+from uncollapse.report.answers.answer import LEVELS_TYPED, MOST_HEADS_TYPED, OWN_WORDS
 from uncollapse.report.several.columns import Column, Comparison, Row
-
-MOST_HEADS_TYPED = 8  # in one command
-LEVELS_TYPED = "1,2,3"  # three values of the knob make a frontier
 
 
 def vary_command(column: Column, heads: Iterable[str], words: str) -> str:
