@@ -427,11 +427,11 @@ def study(tmp_path: Path, no_figures: None) -> Path:
 def test_unfinished_group_is_marked_and_named(study: Path):
     runs = read_study(study).runs
     table = summary(runs)
-    assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]
+    assert table.text["group"].tolist() == ["Plain VAE", "BN on μ", "KL annealing †"]
     assert f"KL annealing ({UNFINISHED})." in table.title
     assert cut_off(runs).sum() == 1
     assert (
-        paired(runs).text["group"].tolist() == ["BN on mu", "KL annealing †"]
+        paired(runs).text["group"].tolist() == ["BN on μ", "KL annealing †"]
         and "†: training was cut off" in paired(runs).title
     )
     text = every_run(runs).text
@@ -459,7 +459,7 @@ def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
         .all(axis=None)
     )
     table = pd.read_csv(study / "report" / "tables" / "summary.csv").set_index("group")
-    assert table["cut_off"].to_dict() == {"Plain VAE": 0, "BN on mu": 0, "KL annealing": 1}
+    assert table["cut_off"].to_dict() == {"Plain VAE": 0, "BN on μ": 0, "KL annealing": 1}
     old = summary(read_study(study).runs[lambda runs: runs["head"] == "bn_mu"])
     assert "†" not in old.title + "".join(old.text["group"])
 
@@ -467,7 +467,7 @@ def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
 def test_unfinished_groups_are_counted_and_few_named(tmp_path: Path):
     for tau in range(1, 10):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau=0.{tau}", evaluations=3, final=OPEN)
-    assert summary(read_study(tmp_path / "s").runs).title.count("tau=0.") == 6
+    assert summary(read_study(tmp_path / "s").runs).title.count("τ=0.") == 6
     study = read_study(tmp_path / "s")
     assert (
         "and 3 more" in summary(study.runs).title
