@@ -39,7 +39,7 @@ def describe_levels(runs: pd.DataFrame) -> list[Answer]:
         return []
     ranks = {level: rank_values(values) for level, values in levels.items()}
     few = FEW if len(levels) > 1 else 0.0
-    tied = [level for level in levels if len(find_dearer(ranks[level])) <= few * len(levels[level])]
+    tied = [level for level in levels if len(find_costlier(ranks[level])) <= few * len(levels[level])]
     taken = find_cheapest(levels, ranks)
     answers = [describe_choice(runs, points, levels, taken)]
     if tied and len(levels) > 1:
@@ -157,7 +157,7 @@ def describe_unconverged(points: pd.DataFrame, names: list[str]) -> str:
 # ---------------------------------------------------------------- what the levels show
 
 
-def find_dearer(ranks: dict[str, int]) -> list[str]:
+def find_costlier(ranks: dict[str, int]) -> list[str]:
     """The curves that cost significantly more than the cheapest."""
     return [name for name, rank in ranks.items() if rank > 1]
 
@@ -166,17 +166,17 @@ def describe_ties(levels: Levels, ranks: dict[float, dict[str, int]]) -> Answer:
     """The levels at which none, or all but a few, cannot be told from the cheapest."""
     counts = sorted({len(values) for values in levels.values()})
     count = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    dearer = {level: find_dearer(ranks[level]) for level in levels}
+    costlier = {level: find_costlier(ranks[level]) for level in levels}
     prices = [
         t_interval(seeds)
         for level, values in levels.items()
         for name, seeds in values.items()
-        if name not in dearer[level]
+        if name not in costlier[level]
     ]
     exceptions = [
         f"{quote_name(name)} at {name_levels([level])} "
         f"({format_span([t_interval(levels[level][name])])})"
-        for level, names in dearer.items()
+        for level, names in costlier.items()
         for name in names
     ]
     seeds = count_seeds(len(seeds) for values in levels.values() for seeds in values.values())
@@ -200,7 +200,7 @@ def describe_level(
     Those that cost least are not named again if they are the ones `taken` at every level.
     """
     best = [name for name in values if ranks[name] == 1]
-    rest = find_dearer(ranks)
+    rest = find_costlier(ranks)
     # with the decimals of the table that shows it
     short = evidence == EVIDENCE
     price = f"{PRICE} {format_span((t_interval(values[name]) for name in best), short)} nats"
