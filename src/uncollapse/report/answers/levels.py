@@ -39,7 +39,7 @@ def describe_levels(runs: pd.DataFrame) -> list[Answer]:
         return []
     ranks = {level: rank_values(values) for level, values in levels.items()}
     few = FEW if len(levels) > 1 else 0.0
-    tied = [level for level in levels if len(find_costlier(ranks[level])) <= few * len(levels[level])]
+    tied = [level for level, own in ranks.items() if len(find_costlier(own)) <= few * len(own)]
     taken = find_cheapest(levels, ranks)
     answers = [describe_choice(runs, points, levels, taken)]
     if tied and len(levels) > 1:
