@@ -1,6 +1,9 @@
 """Samples of several heads for the same input."""
 
-from uncollapse.report.samples import Sampled
+import numpy as np
+
+from uncollapse.evaluation.view_files import encode_png
+from uncollapse.report.samples import VIEW_CAPTIONS, Sampled, read_views
 from uncollapse.report.side_by_side import ComparedView, arrange_views
 
 
@@ -80,3 +83,9 @@ def test_pictures_are_listed_by_view() -> None:
 def test_a_single_head_is_not_compared() -> None:
     compared = arrange_views([("plain", [view("Prior", ["drawn"], ["a"])])])
     assert compared.texts == compared.pictures == []
+
+
+def test_every_view_may_be_a_picture() -> None:
+    picture = encode_png([[np.zeros((2, 2))]])
+    views, odd = read_views({f"{stem}.png": picture for stem in VIEW_CAPTIONS}, 0)
+    assert len(views) == len(VIEW_CAPTIONS) and not odd and all(view.caption for view in views)

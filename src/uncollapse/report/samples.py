@@ -88,7 +88,8 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
             odd.append(f"{SAMPLES_FOLDER}/{stem}.txt is empty")
         elif picture is not None and is_png(picture):
             path = f"samples/{number}-{stem}.png"
-            found.append(Sampled(stem.capitalize(), PICTURE_CAPTIONS[stem], [], path, picture))
+            caption = PICTURE_CAPTIONS.get(stem, caption)
+            found.append(Sampled(stem.capitalize(), caption, [], path, picture))
         elif picture is not None:
             odd.append(
                 f"{SAMPLES_FOLDER}/{stem}.png is not a complete PNG of at most {MOST_SIDE:,} "
