@@ -8,7 +8,7 @@ knobs raise the rate but, from some value on, lower mi: where a curve passes the
 cheaper passage counts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -49,13 +49,13 @@ def find_frontier_points(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     usable = done[done[x].notna() & done[y].notna() & (done["head"] != "plain")]
     if x == "mi":
         usable = usable[usable["mi_saturated"] != 1]
-    names = name_curves(usable)
+    knobs = {str(head): find_knob(group) for head, group in usable.groupby("head")}
+    names = name_curves(usable, knobs)
     values = usable.groupby(names)["order"].nunique()
     points = usable[names.map(values) >= FEWEST_VALUES]
     # data are named only where they tell curves apart
     if points["data_name"].nunique() < 2:
-        names = name_curves(usable, with_data=False)
-    knobs = {str(head): find_knob(group) for head, group in usable.groupby("head")}
+        names = name_curves(usable, knobs, with_data=False)
     settings = [
         own.get(knobs[head]) for head, own in zip(points["head"], points["knobs"], strict=True)
     ]
@@ -84,9 +84,11 @@ def explain_no_frontier(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> 
     )
 
 
-def name_curves(runs: pd.DataFrame, with_data: bool = True) -> pd.Series:
-    """The curve that each run belongs to: its label, settings other than the knob, and data."""
-    knobs = {str(head): find_knob(group) for head, group in runs.groupby("head")}
+def name_curves(runs: pd.DataFrame, knobs: Mapping[str, str], with_data: bool = True) -> pd.Series:
+    """The curve that each run belongs to: its label, settings other than the knob, and data.
+
+    knobs: that of each head.
+    """
     shared = runs.groupby("label")["head"].nunique() > 1  # labels of several heads
     names = []
     columns = runs[["head", "label", "override_list", "data_name"]].itertuples(index=False)
@@ -141,31 +143,28 @@ def values_at_levels(
     found: dict[float, dict[str, pd.Series]] = {target: {} for target in targets}
     points = points[list(dict.fromkeys(["curve", "order", "seed", x, "d_nll"]))]
     for curve, group in points.groupby("curve", sort=False):
-        by_seed = {
-            seed: interpolate(runs[x], runs["d_nll"], targets, lowest=True)
-            for seed, runs in group.sort_values("order").groupby("seed")
-        }
-        for i, target in enumerate(targets):
-            at_target = {seed: values[i] for seed, values in by_seed.items()}
-            values = pd.Series(at_target, dtype=float).dropna()
+        by_seed = interpolate_seeds(group, x, "d_nll", targets)
+        for target in targets:
+            values = by_seed[target].dropna()
             if len(values):
                 found[target][str(curve)] = values
     return found
 
 
+def interpolate_seeds(
+    group: pd.DataFrame, x: str, y: str, targets: Sequence[float]
+) -> pd.DataFrame:
+    """y of one curve at x = target: a row per seed, a column per target; nan outside the span."""
+    by_seed = {
+        seed: interpolate(runs[x], runs[y], targets, lowest=True)
+        for seed, runs in group.sort_values("order").groupby("seed")
+    }
+    return pd.DataFrame.from_dict(by_seed, orient="index", columns=list(targets), dtype=float)
+
+
 def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, pd.Series]:
     """For each curve, d_nll at x = target of every seed whose span holds the target."""
     return values_at_levels(points, [target], x)[target]
-
-
-def find_settings(group: pd.DataFrame, targets: Sequence[float], x: str = "mi") -> list[float]:
-    """The value of a curve's knob at each target, interpolated as prices are: means over seeds."""
-    by_seed = [
-        interpolate(runs[x], runs["setting"], targets, lowest=True)
-        for _, runs in group.sort_values("order").groupby("seed")
-    ]
-    found = pd.DataFrame(by_seed, columns=list(targets))
-    return found.mean().tolist()
 
 
 def price_of_a_nat(group: pd.DataFrame, x: str = "mi") -> pd.Series:
@@ -216,12 +215,9 @@ def equal_information(
                 f"d_nll_at_{target:g}_n": len(values),
                 f"rank_at_{target:g}": ranks[target].get(str(curve), np.nan),
             }
-        settings = find_settings(group, reached, x)
+        settings = interpolate_seeds(group, x, "setting", reached).mean()
         row |= {"knob": group["knob"].iloc[0]}
-        row |= {
-            f"knob_at_{target:g}": setting
-            for target, setting in zip(reached, settings, strict=True)
-        }
+        row |= {f"knob_at_{target:g}": setting for target, setting in settings.items()}
         on_envelope = [target for target in reached if curve in envelopes[target]]
         row |= {"envelope": ", ".join(f"{target:g}" for target in on_envelope)}
         row |= {"on_envelope": len(on_envelope)}

@@ -86,28 +86,29 @@ def count_seeds(counts: Iterable[int]) -> str:
 
 def plain_command(runs: pd.DataFrame, seeds: str = "0,1,2") -> str:
     """The command that trains head=plain as the runs of this study were trained."""
-    return sweep_command(runs, ["plain"], seeds)
+    return sweep_command(runs, ["plain"], f"seed={seeds}")
 
 
-def seeds_command(runs: pd.DataFrame) -> str:
+def more_seeds_command(runs: pd.DataFrame) -> str:
     """The command that trains all heads of these runs with two more seeds; '' if they differ in
     more than the head, which one command cannot say."""
     if any(runs["override_list"].map(len)):
         return ""
     first = int(runs["seed"].max()) + 1
-    return sweep_command(runs, runs["head"].unique().tolist(), f"{first},{first + 1}")
+    return sweep_command(runs, runs["head"], f"seed={first},{first + 1}")
 
 
-def frontier_command(runs: pd.DataFrame) -> str:
+def levels_command(runs: pd.DataFrame) -> str:
     """The command that trains the remedies of these runs at three values of their knobs."""
     heads = list(dict.fromkeys(remedies_of(runs)["head"]))[:MOST_HEADS_TYPED]
-    return sweep_command(runs, heads, f"0,1,2 level={LEVELS_TYPED}") if heads else ""
+    return sweep_command(runs, heads, f"seed=0,1,2 level={LEVELS_TYPED}")
 
 
-def sweep_command(runs: pd.DataFrame, heads: Sequence[str], seeds: str) -> str:
-    """The command of the first run with other heads and seeds."""
+def sweep_command(runs: pd.DataFrame, heads: Iterable[str], words: str) -> str:
+    """The command of the first run with other heads and words; '' without heads, or if it was not
+    recorded."""
     first = runs.iloc[0]
     own = {*OWN_WORDS, *first["knobs"]}
-    words = [word for word in first["command"].split() if word.partition("=")[0] not in own]
-    # a command that was not recorded cannot be changed
-    return f"{' '.join(words)} head={','.join(heads)} seed={seeds} -m" if words else ""
+    kept = [word for word in first["command"].split() if word.partition("=")[0] not in own]
+    names = list(dict.fromkeys(heads))
+    return f"{' '.join(kept)} head={','.join(names)} {words} -m" if kept and names else ""

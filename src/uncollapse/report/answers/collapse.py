@@ -12,8 +12,8 @@ from uncollapse.report.answers.answer import (
     count_seeds,
     format_interval,
     list_heads,
+    more_seeds_command,
     plain_command,
-    seeds_command,
 )
 from uncollapse.report.stats import by_group, finished, remedies_of, t_interval
 from uncollapse.report.text import capitalise
@@ -63,7 +63,7 @@ def describe_plain_group(group: pd.DataFrame) -> Answer:
     state = judge_code(group)
     if state == "open":
         text = f"Whether plain collapsed is open: {costs}, an interval around {COLLAPSED:g}."
-        more = seeds_command(group)
+        more = more_seeds_command(group)
         return Answer("unknown", text, "summary", more, (label,))
     said = "collapsed" if state == "collapsed" else "did not collapse"
     return Answer("answer", f"{capitalise(label)} {said}: {costs}.", "summary", about=(label,))
@@ -93,7 +93,7 @@ def describe_kept(runs: pd.DataFrame) -> list[Answer]:
             f"Which remedies keep a code is open with one seed each; the gap is above "
             f"{COLLAPSED:g} nats in {above} of {total}{some}."
         )
-        return [Answer("unknown", text, "summary", seeds_command(runs))]
+        return [Answer("unknown", text, "summary", more_seeds_command(runs))]
     parts = [
         f"{len(names['kept'])} of {total} {agree(total, 'remedies keep', 'remedy keeps')} a code"
         f"{some} (the whole interval of the gap is above {COLLAPSED:g} nats)"
@@ -103,7 +103,7 @@ def describe_kept(runs: pd.DataFrame) -> list[Answer]:
         parts.append(f"{len(found)} {agree(len(found), 'collapse')}: {list_heads(found)}")
     if found := names["open"]:
         parts.append(f"{len(found)} {agree(len(found), 'are', 'is')} open: {list_heads(found)}")
-    more = seeds_command(runs) if names["open"] else ""
+    more = more_seeds_command(runs) if names["open"] else ""
     return [Answer("answer", f"{'; '.join(parts)}.", "summary", more, tuple(exceptions))]
 
 

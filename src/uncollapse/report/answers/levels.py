@@ -22,7 +22,7 @@ from uncollapse.report.answers.answer import (
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
 from uncollapse.report.notes import MOST_GROUPS_NAMED
 from uncollapse.report.ranking import rank_values
-from uncollapse.report.stats import finished, t_interval
+from uncollapse.report.stats import finished, once_per_frame, t_interval
 
 PRICE = f"nll {MINUS} plain"
 EVIDENCE = "frontier"  # the table at equal information
@@ -51,6 +51,7 @@ def describe_levels(runs: pd.DataFrame) -> list[Answer]:
     return answers
 
 
+@once_per_frame
 def compare_levels(points: pd.DataFrame) -> Levels:
     """The prices of each curve, for each level that two curves reach with enough seeds."""
     found = {}

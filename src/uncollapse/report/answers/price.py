@@ -15,10 +15,10 @@ from uncollapse.report.answers.answer import (
     agree,
     format_interval,
     format_span,
-    frontier_command,
+    levels_command,
     list_heads,
+    more_seeds_command,
     plain_command,
-    seeds_command,
 )
 from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.answers.levels import compare_levels, describe_level, describe_levels
@@ -79,7 +79,7 @@ def describe_bands(runs: pd.DataFrame) -> list[Answer]:
             "Which remedy costs least at equal information is open: it takes several values of "
             "each one's knob."
         )
-        answers.append(Answer("unknown", text, "paired", frontier_command(runs)))
+        answers.append(Answer("unknown", text, "paired", levels_command(runs)))
     return answers
 
 
@@ -137,7 +137,7 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
     tested = {name: seeds for name, seeds in values.items() if len(seeds) >= FEWEST_SEEDS}
     if not tested:
         text = f"One seed each cannot show whether any of {len(values)} remedies lowers nll."
-        return [Answer("unknown", text, "paired", seeds_command(runs))]
+        return [Answer("unknown", text, "paired", more_seeds_command(runs))]
     # a reader sees each interval on its own, so it must agree with the test
     clear = {name: seeds for name, seeds in tested.items() if excludes_zero(seeds)}
     lower, higher = ([name for name in names if name in clear] for names in find_different(tested))

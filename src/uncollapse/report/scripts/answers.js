@@ -1,4 +1,4 @@
-// Sentences: the first few, the others on request (print has them all), and the rows that they mean.
+// Sentences: the first few, the others on request (print has all), and the rows that they mean.
 
 const MOST_ANSWERS = 8; // of each data set
 const FIRST_ANSWERS = 3; // on a narrow screen
@@ -48,7 +48,8 @@ function isRowOf(row, name) {
 // marks the rows of the first table after `heading`, and returns the first of them
 function markRows(heading, names) {
   const tables = [...document.querySelectorAll("main table")];
-  const isAfter = (other) => heading.compareDocumentPosition(other) & 4; // DOCUMENT_POSITION_FOLLOWING
+  const isAfter = (other) =>
+    heading.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING;
   for (const row of document.querySelectorAll("tr.meant")) row.classList.remove("meant");
   const rows = [...(tables.find(isAfter)?.rows ?? [])];
   const meant = rows.filter((row) => names.some((name) => isRowOf(row, name)));

@@ -2,17 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from uncollapse.report.answers.answer import LEVELS_TYPED, MOST_HEADS_TYPED, OWN_WORDS
+from uncollapse.report.answers.answer import LEVELS_TYPED, MOST_HEADS_TYPED, sweep_command
 from uncollapse.report.several.columns import Column, Comparison, Row
 
 
 def vary_command(column: Column, heads: Iterable[str], words: str) -> str:
-    """The command of a column's first run, for other heads; '' if it was not recorded."""
-    first = column.runs.iloc[0]
-    own = {*OWN_WORDS, *first["knobs"]}
-    kept = [word for word in first["command"].split() if word.partition("=")[0] not in own]
-    names = list(dict.fromkeys(heads))[:MOST_HEADS_TYPED]
-    return f"{' '.join(kept)} head={','.join(names)} {words} -m" if kept and names else ""
+    """The command of a column's first run, for a few other heads."""
+    return sweep_command(column.runs, list(dict.fromkeys(heads))[:MOST_HEADS_TYPED], words)
 
 
 def missing_command(comparison: Comparison) -> str:
