@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from uncollapse.config import options, read_option
 from uncollapse.config.sections import LogConfig, load_section
 from uncollapse.config.targets import build, locate_class, resolve_node
-from uncollapse.device import pick_device
+from uncollapse.device import keep_freed_memory, pick_device
 from uncollapse.entry import enable_clean_stop
 from uncollapse.errors import MAX_SIZE, InputError, check_integer
 from uncollapse.metrics import catalogue
@@ -65,9 +65,10 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     # otherwise the functions of END would be imported only after all training
     catalogue.require_functions(PASS, TRAINING, END)
     device = pick_device(cfg.device)
-    # null only where a caller leaves the threads of its process as they are
+    # null only where a caller leaves its process as it is
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
+        keep_freed_memory()
     model_cfg, data_cfg = load_section(cfg.model, "model"), load_section(cfg.data, "data")
     require_same_kind(cfg, model_cfg.takes, data_cfg.kind)
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")

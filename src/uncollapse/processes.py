@@ -9,6 +9,7 @@ the run's folder, which is deleted afterwards: it resumes, keeps and tests weigh
 does, and nobody else sees its files.
 """
 
+import atexit
 import os
 import shutil
 import sys
@@ -66,6 +67,9 @@ def join_team() -> Team:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
+        if backend == "gloo":
+            # its threads, if they outlive the interpreter, now and then abort a process that is done
+            atexit.register(distributed.destroy_process_group)
         if not team.writes:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return team
