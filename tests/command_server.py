@@ -17,8 +17,8 @@ def serve() -> None:
     for name in MODULES:
         importlib.import_module(name)
     # compiled kernels take half a second to load
-    steps = importlib.import_module("uncollapse.models.lstm_sequence")
-    steps.choose_operations(importlib.import_module("torch").float32)
+    operations = importlib.import_module("uncollapse.models.operations")
+    operations.choose_operations(importlib.import_module("torch").float32)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()

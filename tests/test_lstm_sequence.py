@@ -1,9 +1,5 @@
 """LSTM steps without padding, and their gradients, against PyTorch's LSTM."""
 
-import subprocess
-import sys
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -12,15 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from uncollapse.models import lstm_kernels, lstm_sequence
-from uncollapse.models.lstm_sequence import (
-    PLAIN,
-    Steps,
-    choose_operations,
-    compile_operations,
-    name_kernels,
-    run_lstm,
-)
+from uncollapse.models import lstm_sequence
+from uncollapse.models.lstm_sequence import Steps, run_lstm
+from uncollapse.models.operations import PLAIN, choose_operations
 
 some_sizes = st.lists(st.integers(1, 9), min_size=1, max_size=8).map(
     lambda sizes: tuple(sorted(sizes, reverse=True))
@@ -124,18 +114,6 @@ def test_nan_reaches_the_outputs_of_its_sentence_only(dtype):
     assert np.isnan(by_inputs[[0, 2]]).any() and np.isfinite(by_inputs[[1, 3]]).all()
 
 
-def test_tanh_and_sigmoid_are_accurate():
-    values = np.concatenate(
-        [np.linspace(-20, 20, 20_001), np.logspace(-30, 0, 500), [np.inf, -np.inf, 0, -0.0]]
-    ).astype(np.float32)
-    exact = values.astype(np.float64)
-    tanh = np.array([lstm_kernels.tanh(x) for x in values], dtype=np.float64)
-    np.testing.assert_allclose(tanh, np.tanh(exact), rtol=5e-7, atol=0)
-    sigmoid = np.array([lstm_kernels.sigmoid(x) for x in values], dtype=np.float64)
-    np.testing.assert_allclose(sigmoid, 0.5 + 0.5 * np.tanh(exact / 2), rtol=0, atol=2e-7)
-    assert np.isnan(lstm_kernels.tanh(np.float32("nan")))
-
-
 def test_second_derivatives_match_finite_differences():
     lstm, arguments, _ = make_case((2, 1), 2, torch.float64)
 
@@ -148,40 +126,3 @@ def test_second_derivatives_match_finite_differences():
     # by some of them only
     constant = [x.detach() for x in everything[1:]]
     assert torch.autograd.gradgradcheck(lambda x: compute(x, *constant), everything[:1])
-
-
-def test_a_failing_compiler_leaves_the_operations_of_torch(monkeypatch):
-    def fail(*arguments):
-        raise RuntimeError("no code\nfor this processor")
-
-    monkeypatch.setattr(lstm_kernels, "advance", fail)
-    with pytest.warns(UserWarning, match="numba cannot compile here .*no code for this processor"):
-        assert compile_operations() is PLAIN
-
-
-def test_kernels_are_named():
-    lstm = nn.LSTM(2, 3)
-    assert name_kernels(nn.Linear(2, 3)) is None
-    assert name_kernels(nn.Sequential(lstm)) == "numba"
-    assert name_kernels(lstm.double()) == name_kernels(lstm.to("meta")) == "torch"
-
-
-def test_kernels_compile_without_a_cache_folder(tmp_path):
-    """numba looks for a folder when a function is decorated, so this needs its own process."""
-    code = (
-        "import numba.core.caching as caching\n"
-        "caching.CacheImpl._locator_classes = []\n"
-        "import torch\n"
-        "from uncollapse.models.lstm_sequence import PLAIN, choose_operations\n"
-        "assert choose_operations(torch.float32) is not PLAIN\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "NUMBA_CACHE_DIR names another folder" in done.stderr
-
-
-def test_no_warning_where_all_is_well():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert compile_operations() is not PLAIN

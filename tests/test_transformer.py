@@ -30,6 +30,7 @@ from uncollapse.decoders.skip import Skip
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models import transformer
+from uncollapse.models import word_losses as word_losses_module
 from uncollapse.posteriors import BatchNormTau, Gaussian
 from uncollapse.procedures.semi_amortized import SemiAmortized, twice_differentiable
 from uncollapse.run import run
@@ -203,9 +204,9 @@ def word_losses(model, words, z):
     """-log p of each word of one sentence under the model, [T]."""
     batch, caught = make_batch(Corpus(np.array(words), np.array([0, len(words)])), np.arange(1)), []
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        inner = model.decoder.word_losses
+        inner = transformer.word_losses
         patch.setattr(
-            model.decoder, "word_losses", lambda *seen: caught.append(inner(*seen)) or caught[-1]
+            transformer, "word_losses", lambda *seen: caught.append(inner(*seen)) or caught[-1]
         )
         model.nll(batch, z)
     assert torch.equal(batch.targets, batch.tokens[0])
@@ -337,21 +338,21 @@ def test_chunk_size_bounds_memory_without_changing_numbers(monkeypatch, tokens, 
         torch.randn(50, 4, LATENT).double(),
     )
     full, held = model.nll(batch, z).detach(), {"tokens": 0, "logits": 0}
-    stack, linear = model.decoder.stack.forward, functional.linear
+    stack, write_gradients = model.decoder.stack.forward, word_losses_module.write_gradients
 
     def counted(x, *rest, **more):
         held["tokens"] = max(held["tokens"], len(x))
         return stack(x, *rest, **more)
 
-    def counted_logits(x, weight, bias=None):
-        found = linear(x, weight, bias)
-        held["logits"] = max(held["logits"], found.numel() if len(weight) == VOCABULARY else 0)
-        return found
+    def counted_logits(*arguments):
+        losses, by_logits = write_gradients(*arguments)
+        held["logits"] = max(held["logits"], by_logits.numel())
+        return losses, by_logits
 
     monkeypatch.setattr(transformer, "MAX_TOKENS", tokens)
-    monkeypatch.setattr(transformer, "MAX_LOGITS", logits)
+    monkeypatch.setattr(word_losses_module, "MOST_LOGITS", logits)
     monkeypatch.setattr(model.decoder.stack, "forward", counted)
-    monkeypatch.setattr(functional, "linear", counted_logits)
+    monkeypatch.setattr(word_losses_module, "write_gradients", counted_logits)
     with torch.no_grad():
         assert_near(model.nll(batch, z), full)
     one_code = len(batch.targets) + len(batch)  # with the prefixes

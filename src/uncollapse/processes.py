@@ -68,7 +68,7 @@ def join_team() -> Team:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
         if backend == "gloo":
-            # its threads, if they outlive the interpreter, now and then abort a process that is done
+            # threads that outlive the interpreter now and then abort a process that is done
             atexit.register(distributed.destroy_process_group)
         if not team.writes:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115

@@ -58,7 +58,7 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
 def summarise_circumstances(parts: Parts, threads: int) -> JsonObject:
     """Facts about the model, the data and the machine."""
     # imports torch, which a run that is skipped does not need
-    from uncollapse.models.lstm_sequence import name_kernels
+    from uncollapse.models.operations import name_kernels
 
     facts = parts.data.facts()
     return {

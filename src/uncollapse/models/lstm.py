@@ -29,6 +29,7 @@ from uncollapse.models.text_vae import (
     check_sizes,
     previous_words,
 )
+from uncollapse.models.word_losses import word_losses
 
 EMBEDDING_RANGE = 0.1  # He et al. 2019: uniform in +-0.1, independent of `init`
 
@@ -171,8 +172,9 @@ class LSTMDecoder(TextDecoder):
         outputs = run_lstm(self.lstm, inputs, batch.batch_sizes, torch.tanh(cell), cell)
         features = self.output.features(z)
         features = None if features is None else features.index_select(0, batch.owner)
-        logits = self.output(self.words, self.drop_out(outputs), features)
-        losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+        seen = join_features(self.drop_out(outputs), features)
+        weight, bias = self.output.weight(self.words), self.words.bias
+        losses = word_losses(seen, weight, bias, batch.targets)
         return losses.new_zeros(len(batch)).index_add(0, batch.owner, losses)
 
     def writer(self, z: Tensor) -> NextLogits:

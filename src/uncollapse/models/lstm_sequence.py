@@ -6,17 +6,15 @@ are made here: the gates of all words are one matrix product, and so is the grad
 where PyTorch makes one of each per step. Elsewhere PyTorch's own LSTM reads the packed sequence.
 """
 
-import warnings
-from collections.abc import Callable
-from functools import cache
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.utils.rnn import PackedSequence
+
+from uncollapse.models.operations import choose_operations, is_computed_here
 
 LSTM_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
@@ -28,20 +26,11 @@ def run_lstm(
 
     batch_sizes [T]: the rows of each step, as in a batch of sentences.
     """
-    if is_stepped_here(inputs):
+    if is_computed_here(inputs):
         weights = [lstm.get_parameter(name) for name in LSTM_WEIGHTS]
         return Steps.apply(batch_sizes, inputs, h, c, *weights)
     packed = PackedSequence(inputs, torch.tensor(batch_sizes))
     return lstm(packed, (h[None], c[None]))[0].data
-
-
-def is_stepped_here(inputs: Tensor) -> bool:
-    """Whether `Steps` runs an LSTM over these inputs, rather than PyTorch."""
-    return (
-        inputs.device.type == "cpu"
-        and inputs.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
-    )
 
 
 class Steps(Function):
@@ -62,7 +51,8 @@ class Steps(Function):
         gates = torch.addmm(bias_ih + bias_hh, inputs, weight_ih.T)
         count, width = len(inputs), weight_hh.shape[1]
         cells, tanh_cells, outputs = (inputs.new_empty(count, width) for _ in range(3))
-        view, advance, _ = choose_operations(inputs.dtype)
+        operations = choose_operations(inputs.dtype)
+        view, advance = operations.view, operations.advance
         written = [view(x) for x in (cells, tanh_cells, outputs)]
         activated, cells_before = view(gates), view(c.detach().contiguous())
         # products with a contiguous matrix are faster
@@ -87,7 +77,8 @@ class Steps(Function):
         inputs, h, c, weight_ih, weight_hh, *_ = ctx.saved_tensors
         gates, cells, tanh_cells, outputs = ctx.saved_tensors[7:]
         sizes = ctx.batch_sizes
-        view, _, retreat = choose_operations(inputs.dtype)
+        operations = choose_operations(inputs.dtype)
+        view, retreat = operations.view, operations.retreat
         grad_gates, grad_c = torch.empty_like(gates), torch.zeros_like(c)
         # what later steps add to the gradients of the outputs is added in place
         grad_h = grad_outputs.clone(memory_format=torch.contiguous_format)
@@ -153,96 +144,3 @@ def make_steps(
 def list_starts(batch_sizes: tuple[int, ...]) -> list[int]:
     """The place of the first token of each step."""
     return [0, *accumulate(batch_sizes[:-1])]
-
-
-# ---------------------------------------------------------------- element-wise operations
-
-
-class Operations(NamedTuple):
-    """What `advance` and `retreat` of lstm_kernels do, for arrays made of tensors by `view`."""
-
-    view: Callable[[Tensor], Any]
-    advance: Callable[..., None]
-    retreat: Callable[..., None]
-
-
-def advance_tensors(
-    gates: Tensor,
-    start: int,
-    count: int,
-    cells_before: Tensor,
-    before: int,
-    cells: Tensor,
-    tanh_cells: Tensor,
-    outputs: Tensor,
-) -> None:
-    """As `lstm_kernels.advance`, in PyTorch's operations."""
-    here, width = slice(start, start + count), cells.shape[1]
-    i, f, g, o = gates[here].chunk(4, 1)
-    gates[here, : 2 * width].sigmoid_()
-    g.tanh_()
-    o.sigmoid_()
-    c = torch.mul(f, cells_before[before : before + count], out=cells[here]).addcmul_(i, g)
-    torch.mul(torch.tanh(c, out=tanh_cells[here]), o, out=outputs[here])
-
-
-def retreat_tensors(
-    gates: Tensor,
-    start: int,
-    count: int,
-    cells_before: Tensor,
-    before: int,
-    tanh_cells: Tensor,
-    grad_h: Tensor,
-    grad_c: Tensor,
-    grad_gates: Tensor,
-) -> None:
-    """As `lstm_kernels.retreat`, in PyTorch's operations."""
-    here = slice(start, start + count)
-    (i, f, g, o), tanh_c, d_c = gates[here].chunk(4, 1), tanh_cells[here], grad_c[:count]
-    d_i, d_f, d_g, d_o = grad_gates[here].chunk(4, 1)
-    d_c += grad_h[here] * o * (1 - tanh_c.square())
-    d_i.copy_(d_c * g * i * (1 - i))
-    d_f.copy_(d_c * cells_before[before : before + count] * f * (1 - f))
-    d_g.copy_(d_c * i * (1 - g.square()))
-    d_o.copy_(grad_h[here] * tanh_c * o * (1 - o))
-    d_c *= f
-
-
-PLAIN = Operations(lambda tensor: tensor, advance_tensors, retreat_tensors)
-
-
-@cache
-def choose_operations(dtype: torch.dtype) -> Operations:
-    """Compiled operations for float32, or PyTorch's, with a warning, if numba cannot compile."""
-    return compile_operations() if dtype == torch.float32 else PLAIN
-
-
-def compile_operations() -> Operations:
-    """The operations of lstm_kernels, tried once on a state of zeros."""
-    try:
-        from uncollapse.models import lstm_kernels
-
-        state, gates = (np.zeros((1, size), np.float32) for size in (1, 4))
-        lstm_kernels.advance(gates, 0, 1, state, 0, state, state, state)
-        lstm_kernels.retreat(gates, 0, 1, state, 0, state, state, state, gates)
-    # numba has no common class of errors, and any of them must leave a way to go on
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(
-            f"LSTM steps use PyTorch's operations, which are slower: numba cannot compile here "
-            f"({type(error).__name__}: {reason})",
-            stacklevel=2,
-        )
-        return PLAIN
-    return Operations(Tensor.numpy, lstm_kernels.advance, lstm_kernels.retreat)
-
-
-def name_kernels(model: nn.Module) -> str | None:
-    """What makes the LSTM steps of a model in float32: "numba" or "torch"; None without LSTM."""
-    lstms = [layer for layer in model.modules() if isinstance(layer, nn.LSTM)]
-    if not lstms:
-        return None
-    weights = lstms[0].get_parameter("weight_ih_l0")
-    compiled = is_stepped_here(weights) and choose_operations(weights.dtype) is not PLAIN
-    return "numba" if compiled else "torch"

@@ -35,12 +35,12 @@ from uncollapse.models.text_vae import (
     check_sizes,
     previous_words,
 )
+from uncollapse.models.word_losses import word_losses
 
 ENCODER_POOLS = ("mean", "summary")
 INJECTIONS = ("both", "prefix", "add")
-# the most that is computed at a time without gradients: tokens of all codes, and logits
+# the most tokens of all codes that are computed at a time without gradients
 MAX_TOKENS = 1 << 9
-MAX_LOGITS = 1 << 20
 
 
 @dataclass
@@ -149,7 +149,8 @@ class TransformerDecoder(TextDecoder):
         features = self.output.features(z)
         features = None if features is None else features.index_select(1, owner).flatten(0, 1)
         seen = join_features(self.drop_out(real), features)
-        losses = self.word_losses(seen, batch.targets.repeat(n)).view(n, -1)
+        weight, bias = self.output.weight(self.words), self.words.bias
+        losses = word_losses(seen, weight, bias, batch.targets.repeat(n)).view(n, -1)
         return losses.new_zeros(n, count).index_add(1, owner, losses)
 
     def embed_words(self, words: Tensor) -> Tensor:
@@ -175,23 +176,6 @@ class TransformerDecoder(TextDecoder):
             return self.output(self.words, h, features)
 
         return next_logits
-
-    def word_losses(self, seen: Tensor, targets: Tensor) -> Tensor:
-        """-log p of each word, [M] nats, for inputs of the output layer, seen [M, width + F].
-
-        Without gradients the logits of only one block of words exist at a time.
-        """
-        weight, bias = self.output.weight(self.words), self.words.bias
-        # with gradients all logits are kept anyway, so blocks would save nothing
-        rows = len(seen) if torch.is_grad_enabled() else max(1, MAX_LOGITS // len(bias))
-        blocks = zip(seen.split(rows), targets.split(rows), strict=True)
-        losses = [
-            functional.cross_entropy(
-                functional.linear(block, weight, bias), words, reduction="none"
-            )
-            for block, words in blocks
-        ]
-        return torch.cat(losses)
 
 
 # ---------------------------------------------------------------- layers over real tokens
