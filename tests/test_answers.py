@@ -139,7 +139,7 @@ def make_frontiers(slopes: dict[str, float], **spans: tuple[float, ...]) -> pd.D
 def test_heads_that_cannot_be_told_apart_are_named_together() -> None:
     runs = make_frontiers({"cheap": 0.1, "same": 0.1, "costly": 0.5})
     answer = find(runs, "At 4 nats of information")
-    assert "1 other costs significantly more, +2.00" in answer.text
+    assert "1 other costs significantly more than the cheapest, by 1.60" in answer.text
     assert answer.evidence == "frontier"
     assert "At 8 nats" not in texts(runs), "no head reaches it"
 
@@ -206,7 +206,8 @@ def test_without_frontiers_similar_heads_are_compared() -> None:
     assert "none of the 2 remedies" in find(runs, "Where 1.10 to 1.20 nats (mi) are kept").text
     high = find(runs, "Where 4.00 to 5.00 nats (mi) are kept")
     assert (
-        "high1 costs least" in high.text and "Significantly more, +3.00 ± 0.03: high2" in high.text
+        "high1 costs least" in high.text
+        and "Significantly more than the cheapest, by 2.80 ± 0.02 nats" in high.text
     )
     assert high.evidence == "paired" and high.kind == "caution"
     answer = find(runs, "at equal information is open")
@@ -308,7 +309,7 @@ def test_few_exceptions_at_a_level_are_named_with_the_ties() -> None:
     slopes = {f"head{i}": 0.1 for i in range(11)} | {"costly": 0.6}
     text = texts(make_frontiers(slopes))
     assert "At 1, 2 and 4 nats, none of the 12 remedies can be told from the cheapest" in text
-    assert "costly at 4 nats (+2.40" in text and "At 4 nats of information" not in text
+    assert "costly at 4 nats (by 2.00" in text and "At 4 nats of information" not in text
 
 
 def test_unconverged_runs_are_named() -> None:

@@ -8,12 +8,13 @@ from scipy import stats as scipy_stats
 
 from uncollapse.report.ranking import (
     POOLED,
+    compare_with_lowest,
     count_degrees,
     find_envelope,
     find_lower,
     fit_prior,
     invert_trigamma,
-    moderated_p_values,
+    moderated_tests,
     rank_values,
     reject_holm,
 )
@@ -39,7 +40,7 @@ def test_equal_variances_are_pooled_and_the_test_is_then_normal() -> None:
     assert common == pytest.approx(0.04 * np.exp(np.euler_gamma), rel=1e-9)
     # of the degrees of all values, those that are not the pair's own weigh the common variance
     for most, weight in ((1e9, POOLED), (20, 18), (1, 0)):
-        p = moderated_p_values(np.full(50, 0.3), np.full(50, 0.04), degrees, most)
+        p = moderated_tests(np.full(50, 0.3), np.full(50, 0.04), degrees, most).p_values
         variance = (weight * common + 2 * 0.04) / (weight + 2)
         t = 0.3 / np.sqrt(variance / 3)
         assert p == pytest.approx(2 * scipy_stats.t.sf(t, weight + 2), rel=1e-4)
@@ -127,3 +128,31 @@ def test_differences_that_are_equal_in_all_seeds_decide() -> None:
     one = pd.Series([0.1, 0.2, 0.3])
     assert find_lower({"a": one, "b": one + 0.01}) == {("a", "b")}
     assert not find_lower({"a": one, "b": one.copy()})
+
+
+def test_two_curves_have_the_interval_of_a_paired_t_test() -> None:
+    one, other = pd.Series([0.1, 0.25, 0.3]), pd.Series([0.42, 0.5, 0.61])
+    expected = scipy_stats.ttest_rel(other, one).confidence_interval(0.95)
+    (mean, half) = compare_with_lowest({"b": other, "a": one})["b"]
+    assert (mean - half, mean + half) == pytest.approx((expected.low, expected.high))
+
+
+def test_intervals_from_the_lowest_agree_with_its_tests() -> None:
+    """Without an adjustment, so wherever Holm's separates two curves the interval excludes 0."""
+    rng = np.random.default_rng(0)
+    separated = 0
+    for _ in range(50):
+        shifts = rng.choice([0.0, 0.1, 0.3], 6)
+        values = {
+            f"{i}": pd.Series(shift + rng.normal(0, 0.05, 3)) for i, shift in enumerate(shifts)
+        }
+        values["one seed"] = pd.Series([0.2], index=[1])
+        lowest = min(values, key=lambda name: values[name].mean())
+        found = compare_with_lowest(values)
+        assert lowest not in found and "one seed" not in found
+        for lower, higher in find_lower(values):
+            if lower == lowest:
+                mean, half = found[higher]
+                assert mean - half > 0
+                separated += 1
+    assert separated > 50

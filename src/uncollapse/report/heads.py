@@ -10,7 +10,6 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.answers.collapse import COLLAPSED, judge_code
 from uncollapse.report.answers.price import name_band, split_into_bands
-from uncollapse.report.notes import BIASED, CUT, OPEN
 from uncollapse.report.stats import by_group, finished
 from uncollapse.report.tables.cells import format_column
 from uncollapse.report.tables.summary import Summary, count_runs, mark_names, summarise_groups
@@ -27,8 +26,7 @@ NO_RUN = "No finished run"
 RULE = (
     f"A head keeps a code where the 95 % interval of its gap lies above {COLLAPSED:g} nats. "
     "Such heads are divided by mi into sections of about equal size, most information first, and "
-    "each section begins with the lowest nll − plain, rows with a mark of doubt (§, †, ‡) last. "
-    "Other heads are in the order of mi."
+    "each section begins with the lowest nll − plain. Other heads are in the order of mi."
 )
 
 
@@ -54,13 +52,6 @@ class Head:
     runs: str
     state: str  # kept, collapsed, open, baseline
     cells: dict[str, Cell]
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether its training was cut off or had not converged, or its price is biased."""
-        return any(
-            mark in f"{self.name} {self.cells['d_nll'].text}" for mark in (CUT, OPEN, BIASED)
-        )
 
     def show(self, column: str) -> tuple[str, str]:
         """The text of a column before and after ±; '' if it has no interval."""
@@ -206,9 +197,9 @@ def divide_data_set(runs: pd.DataFrame, heads: dict[str, Head]) -> dict[str, lis
     return sections
 
 
-def rank_by_price(head: Head) -> tuple[bool, float]:
-    """A sort key: the lowest price first, rows with a mark of doubt last."""
-    return head.is_doubtful, head.cells["d_nll"].mean
+def rank_by_price(head: Head) -> float:
+    """A sort key: the lowest price first."""
+    return head.cells["d_nll"].mean
 
 
 def rank_by_mi(head: Head) -> float:

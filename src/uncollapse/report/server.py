@@ -61,11 +61,15 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET requests for the three addresses."""
+    """Answers GET and HEAD requests for the three addresses."""
 
     server: Server
     server_version = "uncollapse"
     sys_version = ""
+
+    def do_HEAD(self) -> None:
+        """As GET; `answer` leaves the content out."""
+        self.do_GET()
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
@@ -112,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        if code != 304:
+        if code != 304 and self.command != "HEAD":
             self.wfile.write(content)
 
     def log_message(self, format: str, *values: object) -> None:

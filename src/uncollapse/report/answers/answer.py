@@ -53,10 +53,10 @@ def agree(count: int, plural: str, singular: str = "") -> str:
     return plural if count != 1 else singular or f"{plural}s"
 
 
-def format_span(values: Iterable[tuple[float, float]], short: bool = True) -> str:
+def format_span(values: Iterable[tuple[float, float]], short: bool = True, sign: str = "+") -> str:
     """'+0.02 ± 0.03', or '+0.01 ± 0.02 to +0.04 ± 0.03' for several: the lowest and the highest."""
     ordered = sorted(values)
-    texts = [format_interval(mean, half, "+", short) for mean, half in (ordered[0], ordered[-1])]
+    texts = [format_interval(mean, half, sign, short) for mean, half in (ordered[0], ordered[-1])]
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 

@@ -21,7 +21,7 @@ from uncollapse.report.answers.answer import (
 )
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
 from uncollapse.report.notes import MOST_GROUPS_NAMED
-from uncollapse.report.ranking import rank_values
+from uncollapse.report.ranking import compare_with_lowest, find_lower, rank_values
 from uncollapse.report.stats import finished, once_per_frame, t_interval
 
 PRICE = f"nll {MINUS} plain"
@@ -39,11 +39,12 @@ def describe_levels(runs: pd.DataFrame) -> list[Answer]:
         return []
     ranks = {level: rank_values(values) for level, values in levels.items()}
     few = FEW if len(levels) > 1 else 0.0
-    tied = [level for level, own in ranks.items() if len(find_costlier(own)) <= few * len(own)]
+    costlier = {level: find_costlier(values) for level, values in levels.items()}
+    tied = [level for level, values in levels.items() if len(costlier[level]) <= few * len(values)]
     taken = find_cheapest(levels, ranks)
     answers = [describe_choice(runs, points, levels, taken)]
     if tied and len(levels) > 1:
-        answers.append(describe_ties({level: levels[level] for level in tied}, ranks))
+        answers.append(describe_ties({level: levels[level] for level in tied}, costlier))
     for level in levels:
         if level not in tied:
             where = f"At {name_levels([level])} of information (mi)"
@@ -158,16 +159,23 @@ def describe_unconverged(points: pd.DataFrame, names: list[str]) -> str:
 # ---------------------------------------------------------------- what the levels show
 
 
-def find_costlier(ranks: dict[str, int]) -> list[str]:
-    """The curves that cost significantly more than the cheapest."""
-    return [name for name, rank in ranks.items() if rank > 1]
+def find_costlier(values: Values) -> list[str]:
+    """The curves that cost significantly more than the one with the lowest price.
+
+    Not the same as a rank above 1: behind them, a curve of large spread may follow that cannot be
+    told from the lowest.
+    """
+    lowest = min(values, key=lambda name: values[name].mean())
+    return sorted(
+        (higher for lower, higher in find_lower(values) if lower == lowest),
+        key=lambda name: values[name].mean(),
+    )
 
 
-def describe_ties(levels: Levels, ranks: dict[float, dict[str, int]]) -> Answer:
+def describe_ties(levels: Levels, costlier: dict[float, list[str]]) -> Answer:
     """The levels at which none, or all but a few, cannot be told from the cheapest."""
     counts = sorted({len(values) for values in levels.values()})
     count = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    costlier = {level: find_costlier(ranks[level]) for level in levels}
     prices = [
         t_interval(seeds)
         for level, values in levels.items()
@@ -175,10 +183,9 @@ def describe_ties(levels: Levels, ranks: dict[float, dict[str, int]]) -> Answer:
         if name not in costlier[level]
     ]
     exceptions = [
-        f"{quote_name(name)} at {name_levels([level])} "
-        f"({format_span([t_interval(levels[level][name])])})"
-        for level, names in costlier.items()
-        for name in names
+        f"{quote_name(name)} at {name_levels([level])} ({describe_excess(levels[level], [name])})"
+        for level in levels
+        for name in costlier[level]
     ]
     seeds = count_seeds(len(seeds) for values in levels.values() for seeds in values.values())
     text = (
@@ -187,6 +194,12 @@ def describe_ties(levels: Levels, ranks: dict[float, dict[str, int]]) -> Answer:
     )
     text += f", except {list_names(exceptions)}." if exceptions else "."
     return Answer("answer", text, EVIDENCE)
+
+
+def describe_excess(values: Values, names: Sequence[str]) -> str:
+    """'by 0.16 ± 0.05 to 0.22 ± 0.06': how much curves exceed the lowest, as it is tested."""
+    found = compare_with_lowest(values)
+    return f"by {format_span((found[name] for name in names), sign='')}"
 
 
 def describe_level(
@@ -201,7 +214,7 @@ def describe_level(
     Those that cost least are not named again if they are the ones `taken` at every level.
     """
     best = [name for name in values if ranks[name] == 1]
-    rest = find_costlier(ranks)
+    rest = find_costlier(values)
     # with the decimals of the table that shows it
     short = evidence == EVIDENCE
     price = f"{PRICE} {format_span((t_interval(values[name]) for name in best), short)} nats"
@@ -209,16 +222,19 @@ def describe_level(
     if not rest:
         text = f"none of the {len(best)} remedies can be told from the cheapest: {price} ({seeds})."
         return Answer("answer", f"{where}, {text}", evidence, about=tuple(best))
-    span = format_span((t_interval(values[name]) for name in rest), short)
-    more = f"{span}: {list_heads(rest)}"
+    more = (
+        f"{describe_excess(values, rest)} nats (paired by seed, with the interval of the test): "
+        f"{list_heads(rest)}"
+    )
     if {*best} == {*taken}:
-        text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more, {more}."
-        return Answer("answer", f"{where}, {len(rest)} {text}", evidence, about=tuple(rest))
+        text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more than the "
+        text = f"{where}, {len(rest)} {text}cheapest, {more}."
+        return Answer("answer", text, evidence, about=tuple(rest))
     if len(best) > MOST_GROUPS_NAMED:
         cheapest = f"{len(best)} of {len(values)} remedies cannot be told from the cheapest"
     elif len(best) == 1:
         cheapest = f"{best[0]} costs least"
     else:
         cheapest = f"{list_heads(best)} cost least and cannot be told from the cheapest of them"
-    text = f"{cheapest}: {price} ({seeds}). Significantly more, {more}."
+    text = f"{cheapest}: {price} ({seeds}). Significantly more than the cheapest, {more}."
     return Answer("answer", f"{where}, {text}", evidence, about=tuple(best))
