@@ -468,6 +468,25 @@ def test_unfinished_and_unconverged_runs_are_counted() -> None:
     assert "All 36 runs are done." in texts(other, make_study("third", PRICES))
 
 
+def test_doubts_are_marked_in_the_tables() -> None:
+    """Of training in every table, of too few samples at prices only."""
+    changed = {"c": {"nll_bias": 0.5}, "d": {"converged": 0.0}, "e": {"schedule_complete": 0.0}}
+    one, other = make_study("one", PRICES, changed=changed), make_study("other", PRICES)
+    comparison, measures = compare(one, other)
+    tables = {table.name: table for table in build_tables_of_studies(comparison, measures)}
+    marks = {
+        name: {head: text[text.index("±") :].split(" ")[2:3] for head, text in
+               tables[name].text[["head", "one"]].to_numpy()}
+        for name in ("d_nll", "mi")
+    }  # fmt: skip
+    found = {name: {head: own[0] for head, own in heads.items() if own and own[0] in "†§‡"}
+             for name, heads in marks.items()}  # fmt: skip
+    assert found == {"d_nll": {"c": "‡", "d": "§", "e": "†"}, "mi": {"d": "§", "e": "†"}}
+    assert not tables["d_nll"].text["other"].str.contains("[†§‡]").any()
+    assert "§: some runs had not converged." in tables["mi"].title
+    assert "‡" not in tables["mi"].title and "‡: too few" in tables["d_nll"].title
+
+
 # ---------------------------------------------------------------- equal information
 
 

@@ -35,9 +35,9 @@ def serve() -> Iterator:
         server.server_close()
 
 
-def ask(server: Server, path: str, **headers: str) -> http.client.HTTPResponse:
+def ask(server: Server, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(LOCAL, server.server_address[1], timeout=20)
-    connection.request("GET", path, headers=headers)
+    connection.request(method, path, headers=headers)
     return connection.getresponse()
 
 
@@ -56,6 +56,14 @@ def test_page_and_status_are_given_out_once(serve) -> None:
     assert ask(server, "/status.json", **{"If-None-Match": tag}).status == 304
     shown.status = b"{}"
     assert ask(server, "/status.json", **{"If-None-Match": tag}).status == 200
+
+
+def test_head_is_answered_as_get_without_the_content(serve) -> None:
+    server = serve(Served(b"frame", b"<p>page</p>"))
+    for path in ("/page", "/nothing"):
+        one, other = ask(server, path), ask(server, path, "HEAD")
+        assert (one.status, one.getheaders()[2:]) == (other.status, other.getheaders()[2:])
+        assert one.read() and other.read() == b""
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/../runs", "/index.html", "/%2e%2e/"])

@@ -45,7 +45,7 @@ def has_large_bias(difference: float, half: float, bias: float) -> bool:
     without an interval, half of the difference itself."""
     # without an interval (one seed), the difference itself is the scale
     scale = half if np.isfinite(half) else abs(difference)
-    return bool(abs(bias) >= 0.5 * scale) and bias != 0
+    return bool(abs(bias) >= 0.5 * scale and bias != 0)
 
 
 def cut_note(runs: pd.DataFrame) -> str:

@@ -183,10 +183,10 @@ def list_contents(
     sections = {
         "summary": ("remedies", True),
         "frontier": ("equal information", "frontier" in filled),
-        "paired": ("difference from plain", True),
         "remedies": ("what each does, in Python", True),
-        "samples": ("samples", any(True for _ in samples)),
+        "paired": ("difference from plain", True),
         "figures": ("figures", any(True for _ in figures)),
+        "samples": ("samples", any(True for _ in samples)),
         "metrics": ("what the numbers mean", True),
         "provenance": ("data, code, commands", True),
     }

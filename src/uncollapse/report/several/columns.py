@@ -13,9 +13,9 @@ import pandas as pd
 from uncollapse.errors import InputError
 from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.frontier import frontier_points
-from uncollapse.report.notes import unconverged
+from uncollapse.report.notes import BIASED, CUT, OPEN, cut_off, has_large_bias, unconverged
 from uncollapse.report.results import Study, read_study
-from uncollapse.report.stats import against_plain, by_group, finished
+from uncollapse.report.stats import against_plain, by_group, finished, t_interval
 from uncollapse.report.text import clean_text, number_repeats, write_symbols
 from uncollapse.runs.layout import check_is_study, is_pack, study_folder
 
@@ -24,7 +24,7 @@ NOT_OF_HEADS = re.compile(r"(data|model|decoder|trainer|level|experiment|epochs|
 # a decoder that all runs of a study share goes with their data
 OF_SLOTS = re.compile(r"(posterior|objective|procedure)\b")
 NEXT_SETTING = re.compile(r", (?=[\w.+~@/]+=)")
-MEASURED = ("shuffle_gap", "mi", "d_nll")
+MEASURED = ("shuffle_gap", "mi", "d_nll", "d_nll_bias")
 
 
 class HeadKey(NamedTuple):
@@ -46,7 +46,8 @@ class Group:
     state: str
     values: dict[str, pd.Series]
     saturated: bool  # mi is only a lower bound
-    open_training: bool  # some run had not converged
+    marks: str  # of doubt about its training
+    price_marks: str  # and about its price
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,12 @@ def compare_studies(studies: Sequence[Study], problems: Iterable[str] = ()) -> C
 
 
 def split_study(study: Study) -> list[tuple[str, Study, pd.DataFrame]]:
-    """The name and the runs of each data set of a study, with nll minus plain's as d_nll."""
+    """The name and the runs of each data set of a study, with nll minus plain's as d_nll, and how
+    much of it may be due to too few samples as d_nll_bias."""
     runs = study.runs
-    difference = against_plain(runs, "nll").reindex(runs.index)
-    runs = runs.assign(d_nll=difference.where(runs["head"] != "plain"))
+    for name in ("nll", "nll_bias"):
+        difference = against_plain(runs, name).reindex(runs.index)
+        runs = runs.assign(**{f"d_{name}": difference.where(runs["head"] != "plain")})
     parts = [(str(data), own) for data, own in runs.groupby("data_name", sort=False)]
     several = len(parts) > 1
     return [(f"{study.name}: {data}" if several else study.name, study, own) for data, own in parts]
@@ -193,6 +196,7 @@ def describe_group(group: pd.DataFrame) -> Group:
     """The values of the finished runs of a group, by seed."""
     first, done = group.iloc[0], finished(group)
     by_seed = done.drop_duplicates("seed").set_index("seed")[[*MEASURED]].astype(float)
+    marks = CUT * bool(cut_off(done).any()) + OPEN * bool(unconverged(done).any())
     state = "baseline" if first["slot"] == "baseline" else judge_code(done)
     return Group(
         label=first["label"],
@@ -200,8 +204,14 @@ def describe_group(group: pd.DataFrame) -> Group:
         state=state if len(done) else "not run",
         values={name: by_seed[name].dropna() for name in MEASURED},
         saturated=bool((done["mi_saturated"] == 1).any()),
-        open_training=bool(unconverged(done).any()),
+        marks=marks,
+        price_marks=marks + BIASED * is_price_biased(by_seed),
     )
+
+
+def is_price_biased(runs: pd.DataFrame) -> bool:
+    """Whether too few samples may explain much of the difference of runs from plain."""
+    return has_large_bias(*t_interval(runs["d_nll"]), runs["d_nll_bias"].mean())
 
 
 # ---- rows ----------------------------------------------------------------------------------------

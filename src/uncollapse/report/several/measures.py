@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from uncollapse.report.frontier import (
     find_knob,
     values_at,
 )
+from uncollapse.report.notes import OPEN
 from uncollapse.report.ranking import rank_values
 from uncollapse.report.several.columns import (
     Column,
@@ -41,6 +43,7 @@ class Line:
     values: list[pd.Series | None]
     ranked: list[bool]  # whether it takes part in the ranking of each column
     notes: list[str] = field(default_factory=list)  # before the number of each column: "≥ "
+    marks: list[str] = field(default_factory=list)  # of doubt, behind it
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +145,19 @@ def measure_groups(comparison: Comparison, metric: str) -> RankedMeasure:
             for group, found, bound in zip(row.groups, values, bounds, strict=True)
         ]
         notes = ["≥ " if bound else "" for bound in bounds]
-        lines.append(Line(row.name, row.slot, row.count, values, ranked, notes))
+        marks = [mark_group(group, metric) for group in row.groups]
+        lines.append(Line(row.name, row.slot, row.count, values, ranked, notes, marks))
     name = {"d_nll": "d_nll", "shuffle_gap": "gap"}.get(metric, metric)
     return RankedMeasure(
         name, MEASURE_TITLES[metric], metric == "d_nll", len(comparison.columns), lines
     )
+
+
+def mark_group(group: Group | None, metric: str) -> str:
+    """The marks of doubt about a metric of a head; '' if it was not run."""
+    if group is None:
+        return ""
+    return group.price_marks if metric == "d_nll" else group.marks
 
 
 def is_ranked(row: Row, group: Group | None, values: pd.Series | None) -> bool:
@@ -162,22 +173,32 @@ def is_ranked(row: Row, group: Group | None, values: pd.Series | None) -> bool:
 def measure_level(columns: Sequence[Column], level: float) -> RankedMeasure:
     """nll minus plain's where the codes of heads carry `level` nats of mi."""
     found = [find_prices(column, level) for column in columns]
-    labels = {key: label for prices in found for key, (label, _, _) in prices.items()}
-    slots = {key: slot for prices in found for key, (_, slot, _) in prices.items()}
+    labels = {key: own.label for prices in found for key, own in prices.items()}
+    slots = {key: own.slot for prices in found for key, own in prices.items()}
     names = name_keys(labels)
     lines = []
     for key, name in names.items():
-        values = [prices[key][2] if key in prices else None for prices in found]
+        values = [prices[key].values if key in prices else None for prices in found]
+        marks = [prices[key].marks if key in prices else "" for prices in found]
         enough = [found is not None and len(found) >= FEWEST_SEEDS for found in values]
         count = sum(found is not None for found in values)
-        lines.append(Line(name, slots[key], count, values, enough, [""] * len(values)))
+        lines.append(Line(name, slots[key], count, values, enough, [""] * len(values), marks))
     shown = [line for line in lines if line.count > 1]
     title = f"nll − plain at {name_levels([level])} of mi"
     return RankedMeasure(f"{LEVEL_PREFIX}{level:g}", title, True, len(columns), shown)
 
 
-def find_prices(column: Column, level: float) -> dict[HeadKey, tuple[str, str, pd.Series]]:
-    """Label, slot and prices of each curve of a column; its key has no value of the knob."""
+class CurvePrices(NamedTuple):
+    """The prices of a curve at one level, by seed; `marks`: of doubt about its runs."""
+
+    label: str
+    slot: str
+    values: pd.Series
+    marks: str
+
+
+def find_prices(column: Column, level: float) -> dict[HeadKey, CurvePrices]:
+    """The prices of each curve of a column; its key has no value of the knob."""
     points = column.points
     prices = values_at(points, level) if len(points) else {}
     found = {}
@@ -189,7 +210,8 @@ def find_prices(column: Column, level: float) -> dict[HeadKey, tuple[str, str, p
             knobs = tuple(sorted((k, v) for k, v in first["knobs"].items() if k != knob))
             settings = (text for text in others if text.partition("=")[0] not in first["knobs"])
             key = HeadKey(first["head"], knobs, tuple(sorted(settings)))
-            found[key] = (first["label"], first["slot"], prices[str(curve)])
+            marks = OPEN * bool((group["converged"] == 0).any())
+            found[key] = CurvePrices(first["label"], first["slot"], prices[str(curve)], marks)
     return found
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from uncollapse.metrics.catalogue import MISSING
 from uncollapse.report.answers.answer import MINUS, format_interval
-from uncollapse.report.notes import OPEN
+from uncollapse.report.notes import BIASED, CUT, OPEN
 from uncollapse.report.several.agreement import Agreement, compare_pairs
 from uncollapse.report.several.agreement_answers import format_p, format_rho, name_pair
 from uncollapse.report.several.answers import describe_samples
@@ -17,6 +17,11 @@ from uncollapse.report.several.measures import Line, RankedMeasure, interval_of
 from uncollapse.report.tables import Table
 from uncollapse.report.text import capitalise, number_repeats
 
+MARKS = {
+    CUT: "training ended before a schedule did, or before a controller had settled, in some runs",
+    OPEN: "some runs had not converged",
+    BIASED: "too few importance samples may explain much of the difference",
+}
 SIGNED = ("d_nll", "at_")  # names of measures that are differences begin so
 
 
@@ -57,9 +62,11 @@ def make_ranked_cells(measure: RankedMeasure, line: Line) -> list[RankedCell]:
     """The value of a head in each column, with its rank there."""
     sign = "+" if measure.name.startswith(SIGNED) else ""
     cells = []
-    for values, note, ranks in zip(line.values, line.notes, measure.ranks, strict=True):
+    columns = zip(line.values, line.notes, line.marks, measure.ranks, strict=True)
+    for values, note, marks, ranks in columns:
         mean, half = interval_of(values)
-        text = note + format_interval(mean, half, sign) if np.isfinite(mean) else MISSING
+        number = format_interval(mean, half, sign)
+        text = f"{note}{number} {marks}".rstrip() if np.isfinite(mean) else MISSING
         cells.append(RankedCell(text, str(ranks.get(line.name, ""))))
     return cells
 
@@ -126,7 +133,16 @@ def describe_measure(measure: RankedMeasure) -> str:
     )
     order = "lowest first" if measure.lower else "highest first"
     text = what if what.startswith("nll") else capitalise(what)
-    return f"{text}: nats, mean ± half-width of the 95 % t-interval, and rank ({order})."
+    return (
+        f"{text}: nats, mean ± half-width of the 95 % t-interval, and rank ({order})."
+        f"{describe_marks(measure)}"
+    )
+
+
+def describe_marks(measure: RankedMeasure) -> str:
+    """What the marks of doubt in a table mean; '' without any."""
+    used = "".join(mark for line in measure.lines for mark in line.marks)
+    return "".join(f" {mark}: {meaning}." for mark, meaning in MARKS.items() if mark in used)
 
 
 def agreement_table(comparison: Comparison, measures: Sequence[RankedMeasure]) -> Table:
@@ -172,7 +188,7 @@ def studies_table(comparison: Comparison) -> Table:
     rows = []
     for column in comparison.columns:
         runs = column.runs
-        opened = sum(group.open_training for group in column.groups.values())
+        opened = sum(OPEN in group.marks for group in column.groups.values())
         rows.append(
             {
                 "study": column.name,
