@@ -203,8 +203,8 @@ def test_study_gets_tables_and_sections(study: Path, runs: pd.DataFrame, no_figu
     page = (study / "report/index.html").read_text()
     titles = [
         "Remedies and their settings",
-        "Difference from plain",
         "Equal information",
+        "Difference from plain",
         "Equal gap",
     ]
     places = [page.index(f">{title}</h2>") for title in titles]
