@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.utils.rnn import PackedSequence
 
-from uncollapse.models.operations import choose_operations, is_computed_here
+from uncollapse.models.operations import (
+    choose_operations,
+    differentiate_again,
+    is_computed_here,
+)
 
 LSTM_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
@@ -115,9 +119,7 @@ def differentiate_steps(ctx: Any, grad_outputs: Tensor) -> list[Tensor | None]:
     """The gradients of `Steps`, as a graph that can be differentiated again."""
     arguments = ctx.saved_tensors[:7]
     outputs = make_steps(ctx.batch_sizes, *arguments)
-    wanted = [x for x, needed in zip(arguments, ctx.needs_input_grad[1:], strict=True) if needed]
-    found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True))
-    return [next(found) if needed else None for needed in ctx.needs_input_grad[1:]]
+    return differentiate_again(outputs, arguments, ctx.needs_input_grad[1:], grad_outputs)
 
 
 def make_steps(

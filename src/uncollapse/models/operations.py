@@ -5,7 +5,7 @@ reference. Other devices never come here: see `is_computed_here`.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +21,15 @@ def is_computed_here(inputs: Tensor) -> bool:
         and inputs.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def differentiate_again(
+    outputs: Tensor, inputs: Sequence[Tensor], needed: Sequence[bool], grad_outputs: Tensor
+) -> list[Tensor | None]:
+    """The gradients by the inputs that need one, as a graph that can be differentiated again."""
+    wanted = [x for x, is_needed in zip(inputs, needed, strict=True) if is_needed]
+    found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True))
+    return [next(found) if is_needed else None for is_needed in needed]
 
 
 class Operations(NamedTuple):

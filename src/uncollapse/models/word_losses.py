@@ -15,7 +15,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from uncollapse.models.operations import choose_operations, is_computed_here
+from uncollapse.models.operations import (
+    choose_operations,
+    differentiate_again,
+    is_computed_here,
+)
 
 MOST_LOGITS = 1 << 20  # at a time, without gradients
 
@@ -58,13 +62,8 @@ class WordLosses(Function):
         seen, weight, bias, targets, by_logits = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            # a graph of these gradients is wanted
-            wanted = [
-                x for x, is_needed in zip((seen, weight, bias), needed, strict=True) if is_needed
-            ]
             losses = refer(seen, weight, bias, targets)
-            found = iter(torch.autograd.grad(losses, wanted, grad_losses, create_graph=True))
-            return *(next(found) if is_needed else None for is_needed in needed), None
+            return *differentiate_again(losses, (seen, weight, bias), needed, grad_losses), None
         # the gradient of each loss scales the smaller factor of each product
         scale = grad_losses[:, None]
         return (

@@ -10,6 +10,7 @@ from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 from uncollapse.report.stats import by_group, finished, t_interval
 
 CUT, OPEN, BIASED, BOUND = "†", "§", "‡", "≤"
+CUT_MEANING = "training ended before a schedule did, or before a controller had settled"
 MOST_GROUPS_NAMED = 6  # in one sentence
 PRECISE = 0.2  # nats: about the error of an example's nll from FEW_SAMPLES effective ones of many
 
@@ -48,6 +49,11 @@ def has_large_bias(difference: float, half: float, bias: float) -> bool:
     return bool(abs(bias) >= 0.5 * scale and bias != 0)
 
 
+def is_price_biased(runs: pd.DataFrame) -> bool:
+    """Whether too few samples may explain much of the difference of a group's runs from plain."""
+    return has_large_bias(*t_interval(runs["d_nll"]), runs["d_nll_bias"].mean())
+
+
 def cut_note(runs: pd.DataFrame) -> str:
     """Which groups were cut off, and why: 'KL annealing (anneal_epochs=10: ...)'; '' if none."""
     groups = [
@@ -60,10 +66,7 @@ def cut_note(runs: pd.DataFrame) -> str:
         f"{name} ({'; '.join(dict.fromkeys(why[why != '']))})"
         for name, why in groups[:MOST_GROUPS_NAMED]
     ]
-    return (
-        f"{CUT}: training ended before a schedule did, or before a controller had settled: "
-        f"{name_groups(details, len(groups))}."
-    )
+    return f"{CUT}: {CUT_MEANING}: {name_groups(details, len(groups))}."
 
 
 def convergence_note(runs: pd.DataFrame) -> str:

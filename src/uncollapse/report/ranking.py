@@ -62,13 +62,18 @@ def find_lower(values: dict[str, pd.Series]) -> set[tuple[str, str]]:
     return {pair if mean < 0 else (pair[1], pair[0]) for pair, mean in found}
 
 
+def find_lowest(values: dict[str, pd.Series]) -> str:
+    """The curve with the lowest mean."""
+    return min(values, key=lambda name: values[name].mean())
+
+
 def compare_with_lowest(values: dict[str, pd.Series]) -> dict[str, tuple[float, float]]:
     """How much higher each curve is than that with the lowest mean: the mean over shared seeds and
     the half-width of its 95 % interval, of the t-test that ranks them, before Holm's adjustment.
 
     Without the lowest, and without curves that share fewer than two seeds with it.
     """
-    lowest = min(values, key=lambda name: values[name].mean())
+    lowest = find_lowest(values)
     pairs, tests = compare_pairs(values)
     found = {}
     for pair, mean, half in zip(pairs, tests.means, tests.halves, strict=True):

@@ -146,6 +146,13 @@ def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
     return difference.where(same_samples(done, partners.set_axis(done.index)))
 
 
+def find_prices(runs: pd.DataFrame) -> dict[str, pd.Series]:
+    """`d_nll`, nll minus plain's, of each finished run but plain's; `d_nll_bias`: how much of it
+    may be due to too few samples."""
+    other = runs["head"] != "plain"
+    return {f"d_{name}": against_plain(runs, name).where(other) for name in ("nll", "nll_bias")}
+
+
 def same_samples(runs: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
     """Whether runs and others, row by row, have an nll from as many samples and examples.
 

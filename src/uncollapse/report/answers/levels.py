@@ -21,12 +21,13 @@ from uncollapse.report.answers.answer import (
 )
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points, values_at_levels
 from uncollapse.report.notes import MOST_GROUPS_NAMED
-from uncollapse.report.ranking import compare_with_lowest, find_lower, rank_values
+from uncollapse.report.ranking import compare_with_lowest, find_lower, find_lowest, rank_values
 from uncollapse.report.stats import finished, once_per_frame, t_interval
 
 PRICE = f"nll {MINUS} plain"
 EVIDENCE = "frontier"  # the table at equal information
 FEW = 0.1  # of the remedies at a level: so few that cost more are named as exceptions
+Excess = dict[str, tuple[float, float]]  # name -> mean and half-width above the lowest price
 Values = dict[str, pd.Series]  # name -> nll minus plain's, by seed
 Levels = dict[float, Values]  # nats of mi -> the values of each curve there
 
@@ -159,20 +160,18 @@ def describe_unconverged(points: pd.DataFrame, names: list[str]) -> str:
 # ---------------------------------------------------------------- what the levels show
 
 
-def find_costlier(values: Values) -> list[str]:
-    """The curves that cost significantly more than the one with the lowest price.
+def find_costlier(values: Values) -> Excess:
+    """The curves that cost significantly more than the one with the lowest price, and how much.
 
     Not the same as a rank above 1: behind them, a curve of large spread may follow that cannot be
     told from the lowest.
     """
-    lowest = min(values, key=lambda name: values[name].mean())
-    return sorted(
-        (higher for lower, higher in find_lower(values) if lower == lowest),
-        key=lambda name: values[name].mean(),
-    )
+    lowest, found = find_lowest(values), compare_with_lowest(values)
+    names = [higher for lower, higher in find_lower(values) if lower == lowest]
+    return {name: found[name] for name in sorted(names, key=lambda name: values[name].mean())}
 
 
-def describe_ties(levels: Levels, costlier: dict[float, list[str]]) -> Answer:
+def describe_ties(levels: Levels, costlier: dict[float, Excess]) -> Answer:
     """The levels at which none, or all but a few, cannot be told from the cheapest."""
     counts = sorted({len(values) for values in levels.values()})
     count = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -183,9 +182,9 @@ def describe_ties(levels: Levels, costlier: dict[float, list[str]]) -> Answer:
         if name not in costlier[level]
     ]
     exceptions = [
-        f"{quote_name(name)} at {name_levels([level])} ({describe_excess(levels[level], [name])})"
+        f"{quote_name(name)} at {name_levels([level])} ({describe_excess({name: excess})})"
         for level in levels
-        for name in costlier[level]
+        for name, excess in costlier[level].items()
     ]
     seeds = count_seeds(len(seeds) for values in levels.values() for seeds in values.values())
     text = (
@@ -196,10 +195,9 @@ def describe_ties(levels: Levels, costlier: dict[float, list[str]]) -> Answer:
     return Answer("answer", text, EVIDENCE)
 
 
-def describe_excess(values: Values, names: Sequence[str]) -> str:
-    """'by 0.16 ± 0.05 to 0.22 ± 0.06': how much curves exceed the lowest, as it is tested."""
-    found = compare_with_lowest(values)
-    return f"by {format_span((found[name] for name in names), sign='')}"
+def describe_excess(found: Excess) -> str:
+    """'by 0.16 ± 0.05 to 0.22 ± 0.06', the interval of the test."""
+    return f"by {format_span(found.values(), sign='')}"
 
 
 def describe_level(
@@ -223,12 +221,12 @@ def describe_level(
         text = f"none of the {len(best)} remedies can be told from the cheapest: {price} ({seeds})."
         return Answer("answer", f"{where}, {text}", evidence, about=tuple(best))
     more = (
-        f"{describe_excess(values, rest)} nats (paired by seed, with the interval of the test): "
-        f"{list_heads(rest)}"
+        f"{describe_excess(rest)} nats (paired by seed, with the interval of the test): "
+        f"{list_heads([*rest])}"
     )
     if {*best} == {*taken}:
-        text = f"{agree(len(rest), 'others cost', 'other costs')} significantly more than the "
-        text = f"{where}, {len(rest)} {text}cheapest, {more}."
+        cost = agree(len(rest), "others cost", "other costs")
+        text = f"{where}, {len(rest)} {cost} significantly more than the cheapest, {more}."
         return Answer("answer", text, evidence, about=tuple(rest))
     if len(best) > MOST_GROUPS_NAMED:
         cheapest = f"{len(best)} of {len(values)} remedies cannot be told from the cheapest"

@@ -23,9 +23,16 @@ from uncollapse.report.answers.answer import (
 from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.answers.levels import compare_levels, describe_level, describe_levels
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points
-from uncollapse.report.notes import BIASED, has_large_bias
+from uncollapse.report.notes import BIASED, is_price_biased
 from uncollapse.report.ranking import find_different, rank_values
-from uncollapse.report.stats import against_plain, by_group, finished, remedies_of, t_interval
+from uncollapse.report.stats import (
+    against_plain,
+    by_group,
+    find_prices,
+    finished,
+    remedies_of,
+    t_interval,
+)
 
 BANDS = 3  # groups of heads by mi, where there is no frontier
 FEWEST_IN_BAND = 2
@@ -113,11 +120,7 @@ def name_band(band: dict[str, pd.DataFrame]) -> str:
 def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The finished runs of each remedy's group, with d_nll and d_nll_bias; without groups that lack
     d_nll."""
-    done = finished(runs)
-    done = done.assign(
-        d_nll=against_plain(runs, "nll").reindex(done.index),
-        d_nll_bias=against_plain(runs, "nll_bias").reindex(done.index),
-    )
+    done = finished(runs.assign(**find_prices(runs)))
     return {
         str(group["group"].iloc[0]): group
         for _, group in by_group(remedies_of(done))
@@ -160,9 +163,7 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
 
 def describe_bias(groups: list[pd.DataFrame]) -> str:
     """How many of the groups may owe much of their higher nll to too few samples."""
-    count = sum(
-        has_large_bias(*t_interval(group["d_nll"]), group["d_nll_bias"].mean()) for group in groups
-    )
+    count = sum(map(is_price_biased, groups))
     if not count:
         return ""
     which = "all of these" if count == len(groups) else f"{count} of these"

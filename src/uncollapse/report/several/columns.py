@@ -13,9 +13,9 @@ import pandas as pd
 from uncollapse.errors import InputError
 from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.frontier import frontier_points
-from uncollapse.report.notes import BIASED, CUT, OPEN, cut_off, has_large_bias, unconverged
+from uncollapse.report.notes import BIASED, CUT, OPEN, cut_off, is_price_biased, unconverged
 from uncollapse.report.results import Study, read_study
-from uncollapse.report.stats import against_plain, by_group, finished, t_interval
+from uncollapse.report.stats import by_group, find_prices, finished
 from uncollapse.report.text import clean_text, number_repeats, write_symbols
 from uncollapse.runs.layout import check_is_study, is_pack, study_folder
 
@@ -150,12 +150,8 @@ def compare_studies(studies: Sequence[Study], problems: Iterable[str] = ()) -> C
 
 
 def split_study(study: Study) -> list[tuple[str, Study, pd.DataFrame]]:
-    """The name and the runs of each data set of a study, with nll minus plain's as d_nll, and how
-    much of it may be due to too few samples as d_nll_bias."""
-    runs = study.runs
-    for name in ("nll", "nll_bias"):
-        difference = against_plain(runs, name).reindex(runs.index)
-        runs = runs.assign(**{f"d_{name}": difference.where(runs["head"] != "plain")})
+    """The name and the runs of each data set of a study, with their prices."""
+    runs = study.runs.assign(**find_prices(study.runs))
     parts = [(str(data), own) for data, own in runs.groupby("data_name", sort=False)]
     several = len(parts) > 1
     return [(f"{study.name}: {data}" if several else study.name, study, own) for data, own in parts]
@@ -207,11 +203,6 @@ def describe_group(group: pd.DataFrame) -> Group:
         marks=marks,
         price_marks=marks + BIASED * is_price_biased(by_seed),
     )
-
-
-def is_price_biased(runs: pd.DataFrame) -> bool:
-    """Whether too few samples may explain much of the difference of runs from plain."""
-    return has_large_bias(*t_interval(runs["d_nll"]), runs["d_nll_bias"].mean())
 
 
 # ---- rows ----------------------------------------------------------------------------------------

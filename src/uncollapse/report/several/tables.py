@@ -8,7 +8,7 @@ import pandas as pd
 
 from uncollapse.metrics.catalogue import MISSING
 from uncollapse.report.answers.answer import MINUS, format_interval
-from uncollapse.report.notes import BIASED, CUT, OPEN
+from uncollapse.report.notes import BIASED, CUT, CUT_MEANING, OPEN
 from uncollapse.report.several.agreement import Agreement, compare_pairs
 from uncollapse.report.several.agreement_answers import format_p, format_rho, name_pair
 from uncollapse.report.several.answers import describe_samples
@@ -18,7 +18,7 @@ from uncollapse.report.tables import Table
 from uncollapse.report.text import capitalise, number_repeats
 
 MARKS = {
-    CUT: "training ended before a schedule did, or before a controller had settled, in some runs",
+    CUT: f"{CUT_MEANING}, in some runs",
     OPEN: "some runs had not converged",
     BIASED: "too few importance samples may explain much of the difference",
 }

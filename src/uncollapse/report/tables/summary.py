@@ -9,7 +9,7 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
 from uncollapse.metrics.metric import REPORT
 from uncollapse.report.notes import BIASED, BOUND
-from uncollapse.report.stats import against_plain, once_per_frame, relative_time, summarise
+from uncollapse.report.stats import find_prices, once_per_frame, relative_time, summarise
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
     add_chance,
@@ -114,12 +114,10 @@ def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 def derive_metrics(runs: pd.DataFrame) -> dict[str, pd.Series]:
     """The metrics of the stage "report" of each run. InputError for a row without a value."""
-    other = runs["head"] != "plain"
     derived = {
         "kl_train_mode": runs["kl_train_mode"],
         "relative_time": relative_time(runs),
-        "d_nll": against_plain(runs, "nll").where(other),
-        "d_nll_bias": against_plain(runs, "nll_bias").where(other),
+        **find_prices(runs),
     }
     of_report = [metric for metric in METRICS.values() if metric.stage == REPORT]
     catalogue.check_returned("the report", derived, of_report)
