@@ -215,6 +215,50 @@ def test_without_frontiers_similar_heads_are_compared() -> None:
     assert answer.command == f"python train.py data=digits head={heads} seed=0,1,2 level=1,2,3 -m"
 
 
+def test_heads_that_keep_very_different_amounts_are_not_compared() -> None:
+    runs = make_runs(
+        {
+            **PLAIN,
+            "little": {"gap": 2.0, "mi": 1.2, "nll": 20.0},
+            "much": {"gap": 5.0, "mi": 6.0, "nll": 20.5},
+        }
+    )
+    assert "cost least" not in texts(runs) and "costs least:" not in texts(runs)
+    assert find(runs, "With no other near in information").text == (
+        "With no other near in information: little keeps 1.20 nats of information (mi) at a price "
+        "of 0.00 ± 0.00; much keeps 6.00 nats of information (mi) at a price of +0.50 ± 0.00 "
+        "(price: nll − plain, in nats per example; 3 seeds)."
+    )
+
+
+def test_bands_are_narrow_and_the_fullest_come_first() -> None:
+    amounts = [0.2, 0.6, 2.0, 2.4, 2.9, 3.1, 9.0]
+    runs = make_runs(
+        {
+            **PLAIN,
+            **{f"h{mi:g}": {"gap": 2.0, "mi": mi, "nll": 20.0 + mi / 100} for mi in amounts},
+        }
+    )
+    assert find(runs, "Where 0.20 to 0.60 nats") and find(runs, "Where 2.00 to 2.90 nats")
+    assert find(runs, "With no other near in information").about == ("h3.1", "h9")
+
+
+def test_price_of_a_single_remedy_is_stated() -> None:
+    assert find(make_runs({**PLAIN, "a": {**KEPT, "nll": [20.1, 20.5, 20.3]}}), "a price of") == (
+        Answer(
+            "answer",
+            "a keeps 2.00 nats of information (mi) at a price of +0.30 ± 0.48 (price: nll − plain, "
+            "in nats per example; 3 seeds).",
+            "paired",
+            about=("a",),
+        )
+    )
+    collapsed = make_runs({**PLAIN, "a": {"gap": 0.01, "nll": 20.1}})
+    assert find(collapsed, "no remedy is known to keep one").command
+    saturated = make_runs({**PLAIN, "a": KEPT}, mi_saturated=1.0)
+    assert find(saturated, "a keeps at least 2.00 nats")
+
+
 def test_baselines_are_no_remedies() -> None:
     runs = make_runs({**PLAIN, "lm": {"gap": 0.0, "nll": 25.0}, "a": KEPT})
     assert find(runs, "1 of 1 remedy keeps a code").about == ()
@@ -377,6 +421,11 @@ MATRIX = {
         make_runs(TWO_HEADS, oracle_gap=float("nan")).assign(nll=float("nan")),
         ["Plain VAE collapsed", "no run has nll", "1 of 2 remedies keep a code"],
         ["lower nll", "nll − plain"],
+    ),
+    "one remedy": (
+        make_runs({**PLAIN, "a": {**KEPT, "nll": [20.1, 20.5, 20.3]}}),
+        ["1 of 1 remedy keeps a code", "a keeps 2.00 nats", "+0.30 ± 0.48 (price: nll − plain"],
+        ["cheapest", "equal information"],
     ),
     "failed seeds": (
         make_runs({**PLAIN, "a": KEPT, "b": {**KEPT, "status": "failed"}}),

@@ -142,7 +142,7 @@ def rows(path: Path) -> list[dict]:
     return drop_times(parse_rows((path / "metrics.jsonl").read_bytes()).rows)
 
 
-def is_one_sentence(text: str, about: Path) -> bool:
+def is_one_sentence(text: str, about: Path | str) -> bool:
     return text.count("\n") == 0 and str(about) in text and len(text) < 1500
 
 
@@ -201,7 +201,8 @@ class Outcome:
         assert run_folder(results, "neighbour") in found
         self.saved: Saved | None = found.get(self.folder)
         if self.saved is None:
-            assert len(self.notes) == 1 and is_one_sentence(self.notes[0], self.folder)
+            name = self.folder.relative_to(results / "s").as_posix()
+            assert len(self.notes) == 1 and is_one_sentence(self.notes[0], name)
         else:
             self.notes += self.saved.notes
             self.saved.views()

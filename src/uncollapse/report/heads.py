@@ -9,7 +9,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.answers.collapse import COLLAPSED, judge_code
-from uncollapse.report.answers.price import name_band, split_into_bands
+from uncollapse.report.answers.price import find_kept, name_band, split_into_bands
 from uncollapse.report.stats import by_group, finished
 from uncollapse.report.tables.cells import format_column
 from uncollapse.report.tables.summary import Summary, count_runs, mark_names, summarise_groups
@@ -17,7 +17,7 @@ from uncollapse.report.text import number_repeats, typeset
 
 DIMENSIONS = ("nats", "seconds", "words")  # of units that a column states
 DECIDING = ("mi", "d_nll", "shuffle_gap")  # the first columns, which are dropped last
-UNBANDED = "Keeps a code; mi is saturated, or the price is not known from two seeds"
+UNBANDED = "Keeps a code, with no other near in information or of unknown price"
 KEPT = "Keeps a code"
 OPEN_CODE = f"Open: one seed, or the interval of the gap contains {COLLAPSED:g} nats"
 NO_CODE = f"Collapsed: the gap is below {COLLAPSED:g} nats"
@@ -176,7 +176,7 @@ def divide_heads(runs: pd.DataFrame, heads: dict[str, Head]) -> list[tuple[str, 
 def divide_data_set(runs: pd.DataFrame, heads: dict[str, Head]) -> dict[str, list[Head]]:
     """The sections of one data set by title: bands of heads that keep a code, then the others."""
     sections: dict[str, list[Head]] = {}
-    bands = split_into_bands(runs)
+    bands = split_into_bands(find_kept(runs))
     for band in reversed(bands):
         rows = sorted((heads[name] for name in band), key=rank_by_price)
         sections.setdefault(f"Keeps {name_band(band)}", []).extend(rows)

@@ -90,9 +90,8 @@ def read_run(run: Run, study: Path) -> Saved:
         notes += find_missing_files(run)
         notes += find_contradictions(summary, rows)
     notes += find_unreadable_view(run)
-    is_study = run.folder == study
     saved = Saved(
-        name=run.folder.name if is_study else run.folder.relative_to(study).as_posix(),
+        name=name_run(run, study),
         status=status,
         config=config,
         command=read_command(run, config),
@@ -112,6 +111,13 @@ def read_run(run: Run, study: Path) -> Saved:
             f"{CONFIG} is not the one that the run was made with (its digest was {stated})"
         )
     return saved
+
+
+def name_run(run: Run, study: Path) -> str:
+    """The folder of a run within its study; its last part if it is the study."""
+    if run.folder == study:
+        return run.folder.name
+    return run.folder.relative_to(study).as_posix()
 
 
 def read_noted_rows(run: Run, notes: list[str]) -> list[JsonObject]:

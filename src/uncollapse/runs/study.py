@@ -20,7 +20,7 @@ from uncollapse.runs.layout import (
 from uncollapse.runs.pack import pack_path, read_pack
 from uncollapse.runs.pack_writing import name_sort_key
 from uncollapse.runs.portable import unite_copies
-from uncollapse.runs.reading import Saved, read_config, read_run
+from uncollapse.runs.reading import Saved, name_run, read_config, read_run
 
 LEFT_OUT = "; left out"  # ends the note on a run that cannot be read
 
@@ -79,7 +79,9 @@ def iterate_folders(runs: Iterable[Run], folder: Path, notes: list[str]) -> Iter
         try:
             yield read_run(run, folder)
         except InputError as error:
-            notes.append(f"{error}{LEFT_OUT}")
+            # a report shows no path outside the study, so the note says which run it is
+            reason = str(error).replace(f"{run.folder}/", "")
+            notes.append(f"{name_run(run, folder)}: {reason}{LEFT_OUT}")
 
 
 def combine_with_pack(runs: Iterable[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:

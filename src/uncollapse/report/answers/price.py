@@ -11,19 +11,22 @@ import numpy as np
 import pandas as pd
 
 from uncollapse.report.answers.answer import (
+    MINUS,
     Answer,
     agree,
+    count_seeds,
     format_interval,
     format_span,
     levels_command,
     list_heads,
     more_seeds_command,
     plain_command,
+    quote_name,
 )
 from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.answers.levels import compare_levels, describe_level, describe_levels
 from uncollapse.report.frontier import FEWEST_SEEDS, frontier_points
-from uncollapse.report.notes import BIASED, is_price_biased
+from uncollapse.report.notes import BIASED, MOST_GROUPS_NAMED, is_price_biased
 from uncollapse.report.ranking import find_different, rank_values
 from uncollapse.report.stats import (
     against_plain,
@@ -34,8 +37,11 @@ from uncollapse.report.stats import (
     t_interval,
 )
 
-BANDS = 3  # groups of heads by mi, where there is no frontier
+# bands of settings that keep a similar amount of information, where there are no frontiers
+BANDS_DESCRIBED = 3
 FEWEST_IN_BAND = 2
+BAND_RATIO = 1.5  # the most mi over the least
+BAND_WIDTH = 0.5  # nats: allowed whatever the ratio
 
 
 def describe_prices(runs: pd.DataFrame) -> list[Answer]:
@@ -71,17 +77,28 @@ def explain_no_prices(runs: pd.DataFrame) -> Answer | None:
 
 
 def describe_bands(runs: pd.DataFrame) -> list[Answer]:
-    """The cheapest heads among those of similar mi, for heads that keep a code.
+    """The cheapest of the settings that keep a similar amount, the price of the others, and how to
+    compare them at equal information.
 
-    Cautions, as the cheapest of a band may be the one that keeps least; and how to find out.
+    Bands are cautions, as the cheapest of a band may be the one that keeps least.
     """
+    kept = find_kept(runs)
+    if not kept:
+        text = "What a code costs is open: no remedy is known to keep one."
+        known = find_priced_groups(runs, FEWEST_SEEDS)
+        return [Answer("unknown", text, "summary", levels_command(runs))] if known else []
     answers = []
-    for band in split_into_bands(runs):
+    bands = split_into_bands(kept)
+    fullest = sorted(range(len(bands)), key=lambda place: -len(bands[place]))[:BANDS_DESCRIBED]
+    for band in (bands[place] for place in sorted(fullest)):
         values = {name: group.set_index("seed")["d_nll"].dropna() for name, group in band.items()}
         where = f"Where {name_band(band)} are kept, so at unequal information"
         found = describe_level(where, values, rank_values(values), "paired")
         answers.append(replace(found, kind="caution"))
-    if answers:
+    alone = [name for name in kept if not any(name in band for band in bands)]
+    if alone:
+        answers.append(describe_alone({name: kept[name] for name in alone}))
+    if len(kept) > 1:
         text = (
             "Which remedy costs least at equal information is open: it takes several values of "
             "each one's knob."
@@ -90,24 +107,67 @@ def describe_bands(runs: pd.DataFrame) -> list[Answer]:
     return answers
 
 
-def split_into_bands(runs: pd.DataFrame) -> list[dict[str, pd.DataFrame]]:
-    """The runs of each group that keeps a code, in up to BANDS bands of equal count by mi.
+def find_kept(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The groups that keep a code and whose price is known from FEWEST_SEEDS seeds."""
+    priced = find_priced_groups(runs, FEWEST_SEEDS)
+    return {name: group for name, group in priced.items() if judge_code(group) == "kept"}
 
-    Only groups whose price is known from FEWEST_SEEDS seeds; none if they are fewer than a band.
+
+def split_into_bands(groups: dict[str, pd.DataFrame]) -> list[dict[str, pd.DataFrame]]:
+    """Bands of groups that keep a similar amount of information, by mi.
+
+    The band with most groups is found first. Groups with none near are in no band.
     """
-    kept = {
-        name: group
-        for name, group in find_priced_groups(runs).items()
-        if judge_code(group) == "kept"
-        and not (group["mi_saturated"] == 1).any()
-        and group["d_nll"].count() >= FEWEST_SEEDS
+    left = sort_by_mi(groups)
+    bands: list[pd.Series] = []
+    while len(left):
+        # the first of those with most groups, so the one that keeps least
+        most = max((left[left.between(low, limit_band(low))] for low in left), key=len)
+        if len(most) < FEWEST_IN_BAND:
+            break
+        bands.append(most)
+        left = left.drop(most.index)
+    bands.sort(key=pd.Series.min)
+    return [{name: groups[name] for name in band.index} for band in bands]
+
+
+def sort_by_mi(groups: dict[str, pd.DataFrame]) -> pd.Series:
+    """The mean mi of each group, the least first.
+
+    Without groups that have no mi, or whose mi has reached what its samples can show.
+    """
+    means = {
+        name: group["mi"].mean()
+        for name, group in groups.items()
+        if not (group["mi_saturated"] == 1).any()
     }
-    names = sorted(kept, key=lambda name: kept[name]["mi"].mean())
-    if len(names) < FEWEST_IN_BAND:
-        return []
-    bands = min(BANDS, len(names) // FEWEST_IN_BAND)
-    split = np.array_split(np.array(names, dtype=object), bands)
-    return [{name: kept[name] for name in band} for band in split]
+    return pd.Series(means, dtype=float).dropna().sort_values()
+
+
+def limit_band(low: float) -> float:
+    """The most mi in a band whose least is `low`, in nats."""
+    return max(low * BAND_RATIO, low + BAND_WIDTH)
+
+
+def describe_alone(groups: dict[str, pd.DataFrame]) -> Answer:
+    """The price of settings in no band, each with what it keeps."""
+    named = [*groups][:MOST_GROUPS_NAMED]
+    prices = "; ".join(describe_one_price(name, groups[name]) for name in named)
+    rest = len(groups) - len(named)
+    more = f"; the table has {rest} more" if rest else ""
+    seeds = count_seeds(group["d_nll"].count() for group in groups.values())
+    where = "With no other near in information: " if len(groups) > 1 else ""
+    text = f"{where}{prices} (price: nll {MINUS} plain, in nats per example; {seeds}){more}."
+    return Answer("answer", text, "paired", about=tuple(groups))
+
+
+def describe_one_price(name: str, group: pd.DataFrame) -> str:
+    """'BN keeps 5.61 nats of information (mi) at a price of +0.16 ± 0.05'."""
+    mi = group["mi"].mean()
+    least = "at least " * bool((group["mi_saturated"] == 1).any())
+    kept = f"{least}{mi:.2f} nats of information (mi)" if np.isfinite(mi) else "a code"
+    price = format_interval(*t_interval(group["d_nll"]), sign="+")
+    return f"{quote_name(name)} keeps {kept} at a price of {price}"
 
 
 def name_band(band: dict[str, pd.DataFrame]) -> str:
@@ -117,14 +177,14 @@ def name_band(band: dict[str, pd.DataFrame]) -> str:
     return f"{low} nats (mi)" if low == high else f"{low} to {high} nats (mi)"
 
 
-def find_priced_groups(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The finished runs of each remedy's group, with d_nll and d_nll_bias; without groups that lack
-    d_nll."""
+def find_priced_groups(runs: pd.DataFrame, fewest: int = 1) -> dict[str, pd.DataFrame]:
+    """The finished runs of each remedy's group, with d_nll and d_nll_bias; without groups with
+    d_nll of fewer than `fewest` seeds."""
     done = finished(runs.assign(**find_prices(runs)))
     return {
         str(group["group"].iloc[0]): group
         for _, group in by_group(remedies_of(done))
-        if group["d_nll"].notna().any()
+        if group["d_nll"].count() >= fewest
     }
 
 
