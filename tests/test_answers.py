@@ -298,6 +298,16 @@ def test_savings_and_costs_must_survive_the_number_of_comparisons() -> None:
     assert "1 setting costs significantly more (+2.01" in text and "same" not in text
 
 
+def test_lower_nll_of_a_collapsed_head_says_that_it_keeps_no_code() -> None:
+    heads = {**PLAIN, "a": {"gap": 0.01, "nll": [19.0, 19.02, 19.01]}}
+    assert "a lowers nll" in texts(make_runs(heads)) and "; it keeps no code" in texts(
+        make_runs(heads)
+    )
+    both = {**heads, "b": {**KEPT, "nll": [19.0, 19.02, 19.01]}}
+    assert "a and b lower nll" in texts(make_runs(both))
+    assert "; a keeps no code" in texts(make_runs(both))
+
+
 def test_one_clear_difference_among_noise_is_found() -> None:
     lower, higher = find_different(
         {"a": pd.Series([-1.0, -1.01, -0.99]), "b": pd.Series([0.1, -0.1, 0.05])}
@@ -395,7 +405,7 @@ def test_each_data_set_has_its_own_answers() -> None:
 
 def test_one_unfinished_run_has_no_answers_but_its_state() -> None:
     runs = make_runs(PLAIN, seeds=1, status="unfinished")
-    assert texts(runs).startswith("1 of 1 runs is in no mean: 1 unfinished")
+    assert texts(runs).startswith("The only run is in no mean: 1 unfinished")
 
 
 TWO_HEADS = {**PLAIN, "a": KEPT, "b": {**KEPT, "gap": 0.01}}

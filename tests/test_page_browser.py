@@ -170,7 +170,7 @@ def test_columns_sort_and_say_so(report: Path, open_page: Any) -> None:
     assert not page.locator("#heads tr.section:visible").count()
     header.locator("button").click()
     assert header.get_attribute("aria-sort") == "none" and list_rows(page) == SECTIONS
-    assert page.locator("#heads tr.section:visible").count() == 3
+    assert page.locator("#heads tr.section:visible").count() == 4
 
 
 def test_missing_values_are_last_in_both_directions(report: Path, open_page: Any) -> None:
@@ -478,7 +478,7 @@ def test_page_is_readable_without_scripts(report: Path, open_page: Any) -> None:
     assert page.locator(".answers p").count() >= 4
     rows = page.locator("#heads tr[data-place]")
     assert rows.count() == 5 and all(rows.nth(i).is_visible() for i in range(5))
-    assert page.locator("#heads tr.section:visible").count() == 3
+    assert page.locator("#heads tr.section:visible").count() == 4
     assert "FloatingPointError" in page.locator("table.status").inner_text()
     for selector in ("#tools", "#plane-section", "#theme", "#table-end"):
         assert not page.locator(selector).is_visible(), selector

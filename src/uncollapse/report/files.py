@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from uncollapse.disk import hold_lock, join_inside, write_atomic, write_together
 from uncollapse.errors import InputError
-from uncollapse.report.text import typeset
+from uncollapse.report.text import glue, typeset
 from uncollapse.runs.rules import DEFAULT_RULE
 
 PAGE_MARK = '<meta name="generator" content="uncollapse report">'  # in every page
@@ -128,6 +128,7 @@ def load_template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters["typeset"] = typeset
+    environment.filters["glue"] = glue
     return environment.get_template(name)
 
 

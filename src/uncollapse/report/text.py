@@ -26,6 +26,8 @@ SYMBOL = re.compile(
     r"(?!\w|\.\w|/[A-Za-z])"
 )
 MINUS = re.compile(r"(?<!\w)-(?=\d)|(?<= )-(?= )")  # a hyphen in place of a minus sign
+# a space around ±, and before a rank, a mark of doubt or the end of a span
+GLUED = re.compile(r" (?=[±\[§†‡])|(?<=±) |(?<=\d) (?=to )|(?<=\d to) ")
 COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # escape sequences of terminals
 
 
@@ -54,6 +56,11 @@ def clean_command(text: str, most: int = 20 * MOST_TEXT) -> str:
 def clean_folder(text: str) -> str:
     """The name of a run folder, in which a path such as `/home/me/ptb` is `-home-me-ptb`."""
     return clean_text(FLATTENED_PATH.sub("=…", text))
+
+
+def glue(text: str) -> str:
+    """The text with spaces that do not break around signs that belong to the word before them."""
+    return GLUED.sub("\N{NO-BREAK SPACE}", text)
 
 
 def typeset(text: str) -> str:

@@ -210,6 +210,9 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
         span = format_span((t_interval(tested[name]) for name in lower), short=False)
         verb = agree(len(lower), "lower")
         text = f"{list_heads(lower)} {verb} nll ({span} nats), also after {adjusted}"
+        if empty := [name for name in lower if judge_code(groups[name]) == "collapsed"]:
+            who = list_heads(empty) if len(lower) > 1 else "it"
+            text += f"; {who} {agree(len(empty), 'keep', 'keeps')} no code"
     else:
         text = f"No setting has a significantly lower nll than plain, after {adjusted}"
     # where there are frontiers, what is kept has a price of its own

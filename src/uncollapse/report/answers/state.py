@@ -51,7 +51,7 @@ def describe_state(runs: pd.DataFrame) -> list[Answer]:
     if left:
         total = sum(count.drop("done", errors="ignore"))
         text = (
-            f"{total} of {len(runs)} runs {agree(total, 'are', 'is')} in no mean: "
+            f"{count_of(total, len(runs), 'run')} {agree(total, 'are', 'is')} in no mean: "
             f"{' and '.join(left)}; the page lists the commands that continue them."
         )
         answers = [Answer("caution", text, "open-runs")]
@@ -64,12 +64,18 @@ def describe_state(runs: pd.DataFrame) -> list[Answer]:
         if where.any():
             groups = list(dict.fromkeys(runs.loc[where, "group"].astype(str)))
             done = int((runs["status"] == "done").sum())
-            text = f"{int(where.sum())} of {done} finished runs {problem}: {list_heads(groups)}."
+            of_all = count_of(int(where.sum()), done, "finished run")
+            text = f"{of_all} {problem}: {list_heads(groups)}."
             answers.append(Answer("caution", text, "summary", about=tuple(groups)))
     if not answers:
         all_runs = "The run is done" if len(runs) == 1 else f"All {len(runs)} runs are done"
         answers = [Answer("answer", f"{all_runs}.", "runs")]
     return answers
+
+
+def count_of(count: int, total: int, noun: str) -> str:
+    """'2 of 9 runs', or 'The only run'."""
+    return f"{count} of {total} {noun}s" if total > 1 else f"The only {noun}"
 
 
 def describe_unread(notes: list[str]) -> list[Answer]:
