@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from uncollapse.errors import InputError
+from uncollapse.errors import BusyError, InputError
 
 MAX_READ_BYTES = 256 * 2**20  # of a text file that is read at once
 
@@ -127,7 +127,8 @@ def read_bytes(path: Path, limit: int = MAX_READ_BYTES) -> bytes:
 def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold a lock on a file or folder; `what` names it in messages.
 
-    InputError if another process holds the lock, unless `wait`.
+    BusyError if another process holds the lock, unless `wait`. Other machines that share the folder
+    may not see it: see `Heartbeat.claim`.
     """
     # the kernel releases the lock when the process ends, even if it is killed
     # flock needs only an open handle, so a folder can be locked without writing to it
@@ -137,7 +138,7 @@ def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False
         try:
             fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{path}: another process is working on this {what}") from None
+            raise BusyError(f"{path}: another process is working on this {what}") from None
         yield
     finally:
         os.close(handle)  # which also releases the lock

@@ -24,6 +24,10 @@ class InputError(ValueError):
         super().__init__(escape_unsafe(str(sentence)))
 
 
+class BusyError(InputError):
+    """Raised where another process is working on the same run, study or report."""
+
+
 def check_number(
     name: str, value: object, low: float, high: float = float("inf"), *, closed: bool = False
 ) -> float:

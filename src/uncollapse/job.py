@@ -8,12 +8,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.entry import is_interrupted
-from uncollapse.errors import InputError
+from uncollapse.errors import BusyError, InputError
 from uncollapse.processes import EndedElsewhere
 from uncollapse.rate_search import replace_rate
 from uncollapse.run import carry_out
 from uncollapse.runs.rows import read_validation_objective
-from uncollapse.sweep import note_end, note_start
+from uncollapse.sweep import TAKEN, note_end, note_start
 
 
 def main(cfg: DictConfig) -> float | None:
@@ -36,6 +36,11 @@ def main(cfg: DictConfig) -> float | None:
         return read_validation_objective(outcome.run) if outcome.run else None
     except EndedElsewhere:
         return None
+    except BusyError as error:
+        note_end(TAKEN, words, str(error))
+        print(f"[{words}] {error}" if in_sweep else f"error: {error}", file=sys.stderr)
+        if not in_sweep:
+            raise SystemExit(2) from None
     except InputError as error:
         note_end("refused", words, str(error))
         print(f"[{words}] error: {error}" if in_sweep else f"error: {error}", file=sys.stderr)

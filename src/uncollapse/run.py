@@ -25,6 +25,7 @@ from uncollapse.request import (
     understand_request,
 )
 from uncollapse.run_folder import open_folder
+from uncollapse.runs.heartbeat import Heartbeat
 from uncollapse.runs.layout import DONE, ROWS_FILE, STATE, Run
 from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.results import write_summary
@@ -90,7 +91,7 @@ def lead(
         return skip(reason)
 
     # 3. open the run folder; a failure from here on is written into it
-    with open_folder(request, parts):
+    with open_folder(request, parts) as heartbeat:
         if reason := find_done_folder(request):  # another process has done it meanwhile
             return skip(reason, request.run)
         # 4. train and test, perhaps from where a shorter run ended
@@ -98,7 +99,7 @@ def lead(
         if shorter:
             print(f"[{request.name}] {take_over(shorter, request.run)}")
         begin(request.run.folder)
-        summary = {**train_and_test(request, parts), **read_origin(request.run)}
+        summary = {**train_and_test(request, parts, heartbeat), **read_origin(request.run)}
         # 5. write the summary, and `done` last: a run without it is not finished
         write_summary(request.run, summary)
         request.run.write(DONE, data=b"")
@@ -115,7 +116,9 @@ def train_in_copy(cfg: DictConfig, head: object, overrides: list[str]) -> Outcom
         parts = prepare(cfg, request.head)
         if start:
             load_start(start, parts)
-        train_and_test(request, replace(parts, log=replace(parts.log, wandb=False)))
+        silent = replace(parts, log=replace(parts.log, wandb=False))
+        with Heartbeat(copy) as heartbeat:
+            train_and_test(request, silent, heartbeat)
     return Outcome("done")
 
 
@@ -128,10 +131,9 @@ def skip(reason: str, found: Run | None = None) -> Outcome:
 # ---------------------------------------------------------------- 4. training and test
 
 
-def train_and_test(request: Request, parts: Parts) -> JsonObject:
+def train_and_test(request: Request, parts: Parts, heartbeat: Heartbeat) -> JsonObject:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
-    from uncollapse.runs.heartbeat import Heartbeat
 
     # the code is identified at the start: the checkout may change during training
     start, code = time.perf_counter(), find_provenance()
@@ -139,8 +141,7 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
     own_code: JsonObject = {OWN_CODE: own} if own else {}
     mirrors = make_mirrors(request, parts)
     try:
-        heartbeat = Heartbeat(request.run.folder)
-        with heartbeat, Console(request.name, heartbeat) as console:
+        with Console(request.name, heartbeat) as console:
             if changed:
                 console.say(f"[{request.name}] warning: {explain_changed_code(request, changed)}")
             trainer = make_trainer(request, parts, mirrors, console)

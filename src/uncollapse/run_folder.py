@@ -10,13 +10,16 @@ from uncollapse.building import Parts
 from uncollapse.entry import is_interrupted
 from uncollapse.errors import InputError
 from uncollapse.request import Request
+from uncollapse.runs.heartbeat import Heartbeat
 from uncollapse.runs.layout import CONFIG, DATA, FAILED, VOCABULARY
 from uncollapse.runs.results import dump_json
 
 
 @contextmanager
-def open_folder(request: Request, parts: Parts) -> Iterator[None]:
-    """Create the run folder or continue in it, locked against other processes.
+def open_folder(request: Request, parts: Parts) -> Iterator[Heartbeat]:
+    """Create the run folder or continue in it, locked against other processes and machines.
+
+    Yields the signs of life that are given in it. BusyError if another process works on the run.
 
     An exception inside is written to `failed` and raised again. A full disk or an interrupt is no
     failure of the run: the folder stays resumable.
@@ -24,7 +27,7 @@ def open_folder(request: Request, parts: Parts) -> Iterator[None]:
     run = request.run
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        with run.lock():
+        with run.lock(), Heartbeat(run.folder) as heartbeat:
             # a resumed run keeps the files it was started with
             if not run.exists:
                 if listing := parts.data.listing():
@@ -34,7 +37,7 @@ def open_folder(request: Request, parts: Parts) -> Iterator[None]:
                 # the config last: it marks the run as started, so the others must exist
                 run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
             run.set_aside(FAILED)  # of an earlier attempt
-            yield
+            yield heartbeat
     except InputError:
         raise
     except OSError as error:

@@ -35,6 +35,7 @@ VARIABLE = "UNCOLLAPSE_SWEEP"
 heartbeats: dict[Path, Heartbeat] = {}  # of the sweep that this process drives
 PROCESS_LAUNCHER = "hydra_plugins.uncollapse_launchers.processes.ProcessLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+TAKEN = "taken"  # a job whose run another process trains
 WRONG = ("failed", "refused", "lost")
 MOST_LISTED_JOBS = 50  # of those that went wrong
 
@@ -102,6 +103,11 @@ class SweepSummary(Callback):
         counts = Counter(job["status"] for job in jobs)
         ends = ", ".join(f"{n} {status}" for status, n in counts.items())
         print(f"sweep: {len(jobs)} jobs: {ends}")
+        if counts[TAKEN]:
+            print(
+                f"  {TAKEN}: other processes train these runs; when they have ended, the same "
+                "command completes what is left"
+            )
         wrong = [job for job in jobs if job["status"] in WRONG]
         for job in wrong[:MOST_LISTED_JOBS]:
             print(f"  {job['status']}: {job['words']}: {job['message']}")

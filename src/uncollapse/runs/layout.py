@@ -115,7 +115,7 @@ class Run:
         return next((name for name in (DONE, FAILED) if self.has(name)), "unfinished")
 
     def lock(self, *, shared: bool = False) -> AbstractContextManager[None]:
-        """Keep other processes out. InputError if one is working on the run."""
+        """Keep other processes out. BusyError if one is working on the run."""
         return hold_lock(self.checked_folder, "run", shared=shared)
 
     def require_config(self) -> None:
