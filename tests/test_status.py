@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from conftest import ROOT
 
+from uncollapse.errors import InputError
 from uncollapse.runs import heartbeat, status
 from uncollapse.runs.heartbeat import PROGRESS, SILENCE, Heartbeat, Sign, is_alive, read_sign
 from uncollapse.runs.layout import JOBS
@@ -80,6 +82,24 @@ def test_silence_and_a_process_that_is_gone_mean_death() -> None:
     assert not is_alive(make_sign(pid=ended.pid), NOW)
     # elsewhere the number means another process
     assert is_alive(make_sign(pid=ended.pid, system="another"), NOW)
+
+
+def test_watching_may_begin_before_its_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "s"
+    sweep = Timer(0.3, start_run, (study, "a/default/seed=0"))
+    sweep.start()
+    status.wait_for_status(study, patience=30)
+    sweep.join()
+    assert "does not exist yet" in capsys.readouterr().err
+    with pytest.raises(InputError, match="none"):
+        status.wait_for_status(tmp_path / "none", patience=0.1)
+    start = time.monotonic()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError):
+        status.wait_for_status(tmp_path / "empty")
+    assert time.monotonic() - start < 10, "a folder of something else is refused at once"
 
 
 @pytest.mark.parametrize(

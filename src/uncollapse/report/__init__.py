@@ -150,10 +150,10 @@ def watch_folder(arguments: Namespace) -> str:
     """Serve the page until Ctrl-C."""
     from uncollapse.report.server import LOCAL, PORT
     from uncollapse.report.watch import watch_study
-    from uncollapse.runs.status import check_has_status
+    from uncollapse.runs.status import wait_for_status
 
     folder = Path(arguments.folder)
-    check_has_status(folder)
+    wait_for_status(folder)
     port = PORT if arguments.port is None else arguments.port
     watch_study(folder, arguments.select, arguments.host or LOCAL, port)
     return "stopped"

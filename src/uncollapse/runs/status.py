@@ -3,6 +3,7 @@
 Read from the folders alone, so from any machine that sees them, while sweeps work in them.
 """
 
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ MEANINGS = {
     WAITING: "a sweep will start it",
     DONE: "it is complete",
 }
+PATIENCE = 30.0  # seconds for a sweep to make its folder
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,25 @@ def describe_entry(entry: Entry, now: float | None = None) -> str:
             "same command continues it"
         )
     return entry.reason or ("" if entry.state in (WAITING, DONE) else MEANINGS[entry.state])
+
+
+def wait_for_status(study: Path, patience: float = PATIENCE) -> None:
+    """As `check_has_status`, but a folder that does not exist may yet be made by a sweep that was
+    started together with this process."""
+    if not study.exists():
+        print(f"{study} does not exist yet; waiting for a sweep to start it", file=sys.stderr)
+        end = time.monotonic() + patience
+        while not is_ready(study) and time.monotonic() < end:
+            time.sleep(0.2)
+    check_has_status(study)
+
+
+def is_ready(study: Path) -> bool:
+    try:
+        check_has_status(study)
+    except InputError:
+        return False
+    return True
 
 
 def check_has_status(study: Path) -> None:

@@ -199,7 +199,8 @@ def describe_savings(runs: pd.DataFrame) -> list[Answer]:
         return []
     tested = {name: seeds for name, seeds in values.items() if len(seeds) >= FEWEST_SEEDS}
     if not tested:
-        text = f"One seed each cannot show whether any of {len(values)} remedies lowers nll."
+        which = f"any of {len(values)} settings" if len(values) > 1 else quote_name(*values)
+        text = f"One seed cannot show whether {which} lowers nll."
         return [Answer("unknown", text, "paired", more_seeds_command(runs))]
     # a reader sees each interval on its own, so it must agree with the test
     clear = {name: seeds for name, seeds in tested.items() if excludes_zero(seeds)}
