@@ -116,7 +116,7 @@ def test_one_seed_leaves_all_open() -> None:
     runs = make_runs({**PLAIN, "bn_mu": KEPT, "vmf": {}}, seeds=1)
     answer = find(runs, "Which remedies keep a code is open")
     assert answer.kind == "unknown" and "above 0.1 nats in 1 of 2" in answer.text
-    assert find(runs, "One seed each cannot show whether any of 2 remedies lowers nll")
+    assert find(runs, "One seed cannot show whether any of 2 settings lowers nll")
     assert "0 of" not in texts(runs)
 
 
