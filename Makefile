@@ -35,7 +35,7 @@ demo: $(READY) ## compare six heads on the built-in corpus and write a report (a
 # Compiled files, even if the environment forbids them: each worker starts several seconds earlier.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-test: $(READY) ## run the tests, without the slow crossings (6 minutes on two cores)
+test: $(READY) ## run the tests, without the slow crossings (some 20 minutes on two cores)
 	$(PYTEST) -m "not slow"
 
 test-slow: $(READY) ## run the slow crossings alone
