@@ -13,7 +13,6 @@ import pytest
 from conftest import ROOT, drop_circumstances, folder_of
 from kill_server import CUT
 
-from uncollapse.runs.heartbeat import PROGRESS
 from uncollapse.runs.layout import require_runs
 from uncollapse.runs.results import has_consistent_results
 
@@ -73,14 +72,11 @@ def complete_results(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def read_content(results: Path) -> dict[str, Any]:
-    """All files of the one run: JSON without clock times, weights as they are.
-
-    Without the signs of life that a kill after `done` leaves, which nobody reads in a done run.
-    """
+    """All files of the one run: JSON without clock times, weights as they are."""
     folder = folder_of(results, "bn_mu", "s")
     found: dict[str, Any] = {}
     for path in folder.rglob("*"):
-        if path.is_file() and path.name not in ("state.pt", "config.yaml", PROGRESS):
+        if path.is_file() and path.name not in ("state.pt", "config.yaml"):
             name, held = str(path.relative_to(folder)), path.read_bytes()
             if path.suffix == ".jsonl":
                 rows = [json.loads(line) for line in held.splitlines()]

@@ -25,7 +25,7 @@ from uncollapse.request import (
     understand_request,
 )
 from uncollapse.run_folder import open_folder
-from uncollapse.runs.heartbeat import Heartbeat
+from uncollapse.runs.heartbeat import Heartbeat, remove_signs
 from uncollapse.runs.layout import DONE, ROWS_FILE, STATE, Run
 from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.results import write_summary
@@ -76,6 +76,7 @@ def lead(
     cfg, start = replace_start(cfg)
     request = understand_request(cfg, head, overrides)
     if reason := find_done_folder(request):
+        remove_signs(request.run.folder)  # of a process that was killed after `done`
         return skip(reason, request.run)
     copies = find_packed_copies(request)
     if reason := find_done_copy(request, copies):

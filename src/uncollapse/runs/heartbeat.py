@@ -69,8 +69,7 @@ class Heartbeat:
         self.stopped.set()
         self.thread.join()
         if not self.find_successor():
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
+            remove_signs(self.path.parent)
 
     def claim(self) -> None:
         """Create the file, which is no other process's then.
@@ -94,9 +93,8 @@ class Heartbeat:
             create_whole(self.path, self.describe(), self.temporary)
         except FileExistsError:
             raise BusyError(describe_other(self.path.parent, read_sign(self.path.parent))) from None
-        # which kills have left; a machine that is about to create the file comes too late anyway
-        for left in self.path.parent.glob(f".{PROGRESS}.*"):
-            left.unlink(missing_ok=True)
+        # a machine that is about to create the file comes too late anyway
+        remove_temporary_signs(self.path.parent)
 
     def note_step(self, step: int, steps: int) -> None:
         """Note that step `step` of `steps` was made. BusyError if another machine took over."""
@@ -171,6 +169,19 @@ class Sign:
         if made <= 0 or spent <= 0:
             return None
         return (self.steps - self.step) * spent / made
+
+
+def remove_signs(folder: Path) -> None:
+    """Remove the signs in a folder whose work is over, if it can be written."""
+    with suppress(OSError):
+        (folder / PROGRESS).unlink(missing_ok=True)
+        remove_temporary_signs(folder)
+
+
+def remove_temporary_signs(folder: Path) -> None:
+    """Remove what processes left that were killed while they gave a sign."""
+    for left in folder.glob(f".{PROGRESS}.*"):
+        left.unlink(missing_ok=True)
 
 
 def read_sign(folder: Path) -> Sign | None:
