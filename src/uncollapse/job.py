@@ -36,14 +36,12 @@ def main(cfg: DictConfig) -> float | None:
         return read_validation_objective(outcome.run) if outcome.run else None
     except EndedElsewhere:
         return None
-    except BusyError as error:
-        note_end(TAKEN, words, str(error))
-        print(f"[{words}] {error}" if in_sweep else f"error: {error}", file=sys.stderr)
-        if not in_sweep:
-            raise SystemExit(2) from None
     except InputError as error:
-        note_end("refused", words, str(error))
-        print(f"[{words}] error: {error}" if in_sweep else f"error: {error}", file=sys.stderr)
+        # that another process trains the run is no error of a sweep
+        is_taken = isinstance(error, BusyError)
+        note_end(TAKEN if is_taken else "refused", words, str(error))
+        sentence = str(error) if is_taken and in_sweep else f"error: {error}"
+        print(f"[{words}] {sentence}" if in_sweep else sentence, file=sys.stderr)
         if not in_sweep:
             raise SystemExit(2) from None
     # anything else is noted, so that one failed job does not end a sweep overnight

@@ -4,7 +4,7 @@ import pandas as pd
 
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.answers.collapse import judge_code
-from uncollapse.report.stats import MINUS_PLAIN, by_group
+from uncollapse.report.stats import MINUS_PLAIN, by_group, has_saturated_mi
 
 KEPT_INFORMATION = ("mi", "shuffle_gap")  # more of it is what a price is paid for
 
@@ -23,7 +23,7 @@ def find_front(runs: pd.DataFrame, x: str, y: str) -> list[int]:
         return []
     by_data: dict[str, list[tuple[float, float, int]]] = {}
     for order, group in by_group(runs):
-        is_bound = "mi" in (x, y) and (group["mi_saturated"] == 1).any()
+        is_bound = "mi" in (x, y) and has_saturated_mi(group)
         if judge_code(group) == "kept" and not is_bound:
             means = direction[0] * group[x].mean(), direction[1] * group[y].mean()
             by_data.setdefault(str(group["data_name"].iloc[0]), []).append((*means, order))

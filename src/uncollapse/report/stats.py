@@ -90,6 +90,11 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["status"] == "done"]
 
 
+def has_saturated_mi(runs: pd.DataFrame) -> bool:
+    """Whether mi of any run has reached what its samples can show, so that it is a lower bound."""
+    return bool((runs["mi_saturated"] == 1).any())
+
+
 def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     """(order, rows) of every group of a frame, in the order of figures."""
     orders = frame["order"].to_numpy()

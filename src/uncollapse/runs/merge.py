@@ -33,7 +33,7 @@ from uncollapse.runs.portable import (
     make_runs_portable,
     unite_copies,
 )
-from uncollapse.runs.reading import Saved, read_run
+from uncollapse.runs.reading import Saved, name_run, read_run
 
 
 @dataclass
@@ -109,7 +109,7 @@ def read_packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
             reason = str(error)
             if isinstance(error, OSError):
                 reason = f"cannot be read ({error.strerror or error})"
-            name = run.folder.relative_to(folder).as_posix()
+            name = name_run(run, folder)
             # some messages already contain the folder
             left_out.append(reason if str(run.folder) in reason else f"{name}: {reason}")
 

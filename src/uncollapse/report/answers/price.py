@@ -33,6 +33,7 @@ from uncollapse.report.stats import (
     by_group,
     find_prices,
     finished,
+    has_saturated_mi,
     remedies_of,
     t_interval,
 )
@@ -137,9 +138,7 @@ def sort_by_mi(groups: dict[str, pd.DataFrame]) -> pd.Series:
     Without groups that have no mi, or whose mi has reached what its samples can show.
     """
     means = {
-        name: group["mi"].mean()
-        for name, group in groups.items()
-        if not (group["mi_saturated"] == 1).any()
+        name: group["mi"].mean() for name, group in groups.items() if not has_saturated_mi(group)
     }
     return pd.Series(means, dtype=float).dropna().sort_values()
 
@@ -164,7 +163,7 @@ def describe_alone(groups: dict[str, pd.DataFrame]) -> Answer:
 def describe_one_price(name: str, group: pd.DataFrame) -> str:
     """'BN keeps 5.61 nats of information (mi) at a price of +0.16 ± 0.05'."""
     mi = group["mi"].mean()
-    least = "at least " * bool((group["mi_saturated"] == 1).any())
+    least = "at least " if has_saturated_mi(group) else ""
     kept = f"{least}{mi:.2f} nats of information (mi)" if np.isfinite(mi) else "a code"
     price = format_interval(*t_interval(group["d_nll"]), sign="+")
     return f"{quote_name(name)} keeps {kept} at a price of {price}"

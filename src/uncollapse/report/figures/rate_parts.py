@@ -25,7 +25,7 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
 )
 from uncollapse.report.panels import legend_entry
-from uncollapse.report.stats import by_group, outlying
+from uncollapse.report.stats import by_group, has_saturated_mi, outlying
 from uncollapse.report.style import WIDTH, is_crowded
 
 # colour and hatch (for prints in grey) of each component
@@ -74,7 +74,7 @@ def describe_rate_parts(runs: pd.DataFrame) -> str:
         unsplit = (
             " If a posterior does not split over dimensions, the marginal KL is one component."
         )
-    if (shown["mi_saturated"] == 1).any():
+    if has_saturated_mi(shown):
         star = (
             f" {SATURATED[1:]}: the mi of a seed is saturated at its ceiling ln N, and total "
             "correlation is too high by as much as mi is too low."

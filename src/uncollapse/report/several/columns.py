@@ -15,7 +15,7 @@ from uncollapse.report.answers.collapse import judge_code
 from uncollapse.report.frontier import frontier_points
 from uncollapse.report.notes import BIASED, CUT, OPEN, cut_off, is_price_biased, unconverged
 from uncollapse.report.results import Study, read_study
-from uncollapse.report.stats import by_group, find_prices, finished
+from uncollapse.report.stats import by_group, find_prices, finished, has_saturated_mi
 from uncollapse.report.text import clean_text, number_repeats, write_symbols
 from uncollapse.runs.layout import check_is_study, is_pack, study_folder
 
@@ -199,7 +199,7 @@ def describe_group(group: pd.DataFrame) -> Group:
         slot=first["slot"],
         state=state if len(done) else "not run",
         values={name: by_seed[name].dropna() for name in MEASURED},
-        saturated=bool((done["mi_saturated"] == 1).any()),
+        saturated=has_saturated_mi(done),
         marks=marks,
         price_marks=marks + BIASED * is_price_biased(by_seed),
     )

@@ -12,6 +12,7 @@ from uncollapse.report.stats import (
     SAMPLED_BY,
     by_group,
     finished,
+    has_saturated_mi,
     paired_difference,
     plain_of,
     same_samples,
@@ -58,7 +59,7 @@ def paired_title(runs: pd.DataFrame, text: pd.DataFrame, cut_marked: bool) -> st
         "Test metrics minus those of plain on shared seeds, mean ± half-width of the paired 95 % "
         f"t-interval; {describe_units(list(drop_empty_columns(text).columns))}."
     )
-    if (finished(runs)["mi_saturated"] == 1).any():
+    if has_saturated_mi(finished(runs)):
         title += (
             " A saturated mi (≥ in the summary) is only a lower bound, so its differences are "
             "unreliable."
